@@ -1,0 +1,171 @@
+//! Boxed values: how a value travels, for any model.
+//!
+//! A boxed value is a pair of [`Label`] and content. Plain values go as they are; a tuple that holds
+//! anything else goes item by item; proxies go back as what they stand for; all else is registered
+//! and goes as a reference.
+
+use alloc::vec::Vec;
+
+use crate::consts::Label;
+use crate::id::IdPack;
+use crate::limits::MAX_DEPTH;
+use crate::model::{ObjectModel, ProtocolError};
+use crate::wire::{DecodeError, Payload, Reader, Token, Writer};
+
+/// Writes the head of a boxed value; its content must follow.
+#[inline]
+pub fn put_label<B>(out: &mut Writer<B>, label: Label) {
+    out.put_tuple(2);
+    out.put_int(i64::from(label.number()));
+}
+
+/// Boxes a value.
+///
+/// # Errors
+/// The model's, or `TooDeep`.
+pub fn put_boxed<M: ObjectModel>(
+    model: &mut M,
+    out: &mut Writer<M::Bulk>,
+    value: &M::Value,
+) -> Result<(), M::Error> {
+    put_at_depth(model, out, value, 0)
+}
+
+fn put_at_depth<M: ObjectModel>(
+    model: &mut M,
+    out: &mut Writer<M::Bulk>,
+    value: &M::Value,
+    depth: usize,
+) -> Result<(), M::Error> {
+    if depth > MAX_DEPTH {
+        return Err(ProtocolError::Decode(DecodeError::TooDeep).into());
+    }
+    let mark = out.mark();
+    put_label(out, Label::Value);
+    if model.write_plain(value, out)? {
+        return Ok(());
+    }
+    out.rollback(mark);
+    if let Some(items) = model.tuple_items(value) {
+        put_label(out, Label::Tuple);
+        out.put_tuple(items.len());
+        for item in &items {
+            put_at_depth(model, out, item, depth + 1)?;
+        }
+        return Ok(());
+    }
+    put_label(out, Label::LocalRef);
+    if model.write_own_proxy(value, out) {
+        return Ok(());
+    }
+    out.rollback(mark);
+    put_label(out, Label::RemoteRef);
+    model.write_export(value, out)
+}
+
+/// Reads a boxed value that starts at `offset` of `payload`.
+///
+/// # Errors
+/// The model's, or a [`ProtocolError`].
+pub fn take_boxed<M: ObjectModel>(
+    model: &mut M,
+    payload: &Payload<M::Bulk>,
+    offset: usize,
+) -> Result<M::Value, M::Error> {
+    let mut reader = payload.reader_at(offset);
+    take_at_depth(model, &mut reader, &payload.head, 0)
+}
+
+/// Reads the boxed arguments of a request: the items of a boxed tuple.
+///
+/// # Errors
+/// The model's, or a [`ProtocolError`].
+pub fn take_args<M: ObjectModel>(
+    model: &mut M,
+    reader: &mut Reader<'_, M::Bulk>,
+    data: &[u8],
+) -> Result<Vec<M::Value>, M::Error> {
+    // The reader borrows the payload for as long as `data` lives: both come from one payload.
+    match take_label(reader)? {
+        Label::Tuple => take_items(model, reader, data, 0),
+        Label::Value => {
+            let at = reader.position();
+            match reader.token().map_err(ProtocolError::from)? {
+                Token::Tuple(count) => (0..count).map(|_| model.read_plain(reader)).collect(),
+                other => Err(unexpected("a tuple of arguments", other, at).into()),
+            }
+        }
+        Label::LocalRef | Label::RemoteRef => {
+            let at = reader.position();
+            Err(ProtocolError::Decode(DecodeError::Unexpected {
+                expected: "a tuple of arguments",
+                found: "a reference",
+                at,
+            })
+            .into())
+        }
+    }
+}
+
+fn take_at_depth<M: ObjectModel>(
+    model: &mut M,
+    reader: &mut Reader<'_, M::Bulk>,
+    data: &[u8],
+    depth: usize,
+) -> Result<M::Value, M::Error> {
+    if depth > MAX_DEPTH {
+        return Err(ProtocolError::Decode(DecodeError::TooDeep).into());
+    }
+    match take_label(reader)? {
+        Label::Value => model.read_plain(reader),
+        Label::Tuple => {
+            let items = take_items(model, reader, data, depth)?;
+            model.make_tuple(items)
+        }
+        Label::LocalRef => {
+            let id = read_id(reader, data)?;
+            model.local(id)
+        }
+        Label::RemoteRef => {
+            let id = read_id(reader, data)?;
+            model.proxy(id)
+        }
+    }
+}
+
+fn take_items<M: ObjectModel>(
+    model: &mut M,
+    reader: &mut Reader<'_, M::Bulk>,
+    data: &[u8],
+    depth: usize,
+) -> Result<Vec<M::Value>, M::Error> {
+    let at = reader.position();
+    match reader.token().map_err(ProtocolError::from)? {
+        Token::Tuple(count) => (0..count)
+            .map(|_| take_at_depth(model, reader, data, depth + 1))
+            .collect(),
+        other => Err(unexpected("a tuple of boxed values", other, at).into()),
+    }
+}
+
+fn take_label<B>(reader: &mut Reader<'_, B>) -> Result<Label, ProtocolError> {
+    reader.tuple_of(2, "a boxed value")?;
+    let number = reader.small_int("a label")?;
+    Label::from_wire(number).ok_or(ProtocolError::Label(number))
+}
+
+fn read_id<'a, B>(reader: &mut Reader<'_, B>, data: &'a [u8]) -> Result<IdPack<'a>, ProtocolError> {
+    // A reader of its own over the same bytes: id packs hold no bulk parts.
+    let mut own = Reader::<()>::with_bulk(data, reader.position(), &[]);
+    let id = IdPack::read(&mut own, data)?;
+    reader.skip()?;
+    Ok(id)
+}
+
+const fn unexpected(expected: &'static str, found: Token<'_>, at: usize) -> ProtocolError {
+    ProtocolError::Decode(DecodeError::Unexpected {
+        expected,
+        found: found.kind(),
+        at,
+    })
+}

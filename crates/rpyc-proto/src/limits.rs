@@ -1,0 +1,35 @@
+//! Bounds on what a peer can make us do.
+
+/// How deeply values may nest, on the wire and while boxing.
+///
+/// RPyC itself fails between 330 and 490 levels, depending on the interpreter.
+pub const MAX_DEPTH: usize = 500;
+
+/// Limits that hold for one connection. All sizes are bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest frame body accepted, as transmitted.
+    pub frame: usize,
+    /// The longest payload accepted after decompression.
+    pub inflated: usize,
+    /// How many bytes of requests may wait unread in memory while a write is blocked.
+    pub backlog: usize,
+    /// How many requests of ours may wait for an answer.
+    pub pending: usize,
+    /// How many objects the peer may hold references to.
+    pub exports: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // The length field of a frame has 32 bits; half of that is more than one machine
+            // would want to hold twice.
+            frame: 0x7fff_ffff,
+            inflated: 0x2000_0000,
+            backlog: 0x1000_0000,
+            pending: 1_000_000,
+            exports: 10_000_000,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The seam between the protocol and a face.
+//!
+//! [`boxing`](crate::boxing) and [`dispatch`](crate::dispatch) are written once, for any
+//! [`ObjectModel`]. The Python face fills it with CPython objects, the Rust face with values of its
+//! own. Each face turns tokens into its values itself, straight from the bytes.
+
+use core::fmt;
+
+use crate::consts::Handler;
+use crate::id::IdPack;
+use crate::wire::{DecodeError, Reader, Writer};
+
+/// How a face represents values.
+pub trait ObjectModel {
+    /// A live value.
+    type Value;
+    /// A large `bytes` value that travels apart from the payload.
+    type Bulk;
+    /// An exception, or whatever a failed operation yields.
+    type Error: From<ProtocolError>;
+
+    /// Reads one plain (brine) value.
+    ///
+    /// # Errors
+    /// The reader's errors, and the model's own (memory, say).
+    fn read_plain(
+        &mut self,
+        reader: &mut Reader<'_, Self::Bulk>,
+    ) -> Result<Self::Value, Self::Error>;
+
+    /// Writes a value if it is plain, and tells whether it is. If not, anything may have been
+    /// written: the caller rolls back.
+    ///
+    /// # Errors
+    /// The value is plain by its type, but can't be encoded.
+    fn write_plain(
+        &mut self,
+        value: &Self::Value,
+        out: &mut Writer<Self::Bulk>,
+    ) -> Result<bool, Self::Error>;
+
+    /// The items of an exact tuple.
+    fn tuple_items(&self, value: &Self::Value) -> Option<alloc::vec::Vec<Self::Value>>;
+
+    /// A tuple of these items.
+    ///
+    /// # Errors
+    /// The model's own.
+    fn make_tuple(
+        &mut self,
+        items: alloc::vec::Vec<Self::Value>,
+    ) -> Result<Self::Value, Self::Error>;
+
+    /// Writes the id pack of a proxy of this connection; `false` for any other value.
+    fn write_own_proxy(&mut self, value: &Self::Value, out: &mut Writer<Self::Bulk>) -> bool;
+
+    /// Registers an object of ours for the peer, and writes its id pack.
+    ///
+    /// # Errors
+    /// The model's own; the limit of exports.
+    fn write_export(
+        &mut self,
+        value: &Self::Value,
+        out: &mut Writer<Self::Bulk>,
+    ) -> Result<(), Self::Error>;
+
+    /// The object of ours that the peer names.
+    ///
+    /// # Errors
+    /// No such object is registered.
+    fn local(&mut self, id: IdPack<'_>) -> Result<Self::Value, Self::Error>;
+
+    /// The proxy of an object of the peer, counting one more reference.
+    ///
+    /// # Errors
+    /// The model's own.
+    fn proxy(&mut self, id: IdPack<'_>) -> Result<Self::Value, Self::Error>;
+}
+
+/// The operations behind the twenty handlers, as a face performs them on its values.
+///
+/// Every method may run user code, so no lock is held while one is called.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "each fails with what the operation on the object raises"
+)]
+pub trait Operations: ObjectModel {
+    /// The root object.
+    fn root(&mut self) -> Result<Self::Value, Self::Error>;
+    /// Answers a close request: the connection ends.
+    fn close(&mut self) -> Result<Self::Value, Self::Error>;
+    /// Reads an attribute that the policy allows.
+    fn getattr(
+        &mut self,
+        object: Self::Value,
+        name: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+    /// Deletes an attribute that the policy allows.
+    fn delattr(
+        &mut self,
+        object: Self::Value,
+        name: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+    /// Sets an attribute that the policy allows.
+    fn setattr(
+        &mut self,
+        object: Self::Value,
+        name: Self::Value,
+        value: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+    /// Calls an object; `kwargs` is an iterable of pairs.
+    fn call(
+        &mut self,
+        object: Self::Value,
+        args: Self::Value,
+        kwargs: Option<Self::Value>,
+    ) -> Result<Self::Value, Self::Error>;
+    /// `repr()`.
+    fn repr(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error>;
+    /// `str()`.
+    fn str(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error>;
+    /// Applies a comparison, by its method's name.
+    fn cmp(
+        &mut self,
+        object: Self::Value,
+        other: Self::Value,
+        op: Option<Self::Value>,
+    ) -> Result<Self::Value, Self::Error>;
+    /// `hash()`.
+    fn hash(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error>;
+    /// `dir()`, as a tuple.
+    fn dir(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error>;
+    /// The pickled object, if that is allowed.
+    fn pickle(
+        &mut self,
+        object: Self::Value,
+        protocol: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+    /// Takes back references of the peer to an object.
+    fn release(
+        &mut self,
+        object: Self::Value,
+        count: Option<Self::Value>,
+    ) -> Result<Self::Value, Self::Error>;
+    /// The methods that a proxy needs: pairs of name and doc.
+    fn inspect(&mut self, id_pack: Self::Value) -> Result<Self::Value, Self::Error>;
+    /// The next items of an iterator, as a tuple.
+    fn buffiter(
+        &mut self,
+        object: Self::Value,
+        count: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+    /// Slicing by the methods of Python 2; the arguments are those of the request.
+    fn oldslicing(
+        &mut self,
+        args: alloc::vec::Vec<Self::Value>,
+    ) -> Result<Self::Value, Self::Error>;
+    /// Leaves a context manager.
+    fn ctxexit(
+        &mut self,
+        object: Self::Value,
+        exc: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+    /// `isinstance(the object with this id pack, class)`.
+    fn instancecheck(
+        &mut self,
+        class: Self::Value,
+        id_pack: Self::Value,
+    ) -> Result<Self::Value, Self::Error>;
+}
+
+/// What can be wrong with a message, whatever the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// The bytes are no value, or one of another shape.
+    Decode(DecodeError),
+    /// A boxed value with an unknown label.
+    Label(i64),
+    /// A request for an unknown handler.
+    Handler(i64),
+    /// A request with a number of arguments that its handler does not take.
+    Arity {
+        /// The handler.
+        handler: Handler,
+        /// How many arguments came.
+        given: usize,
+    },
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decode(error) => error.fmt(f),
+            Self::Label(label) => write!(f, "invalid label {label}"),
+            Self::Handler(number) => write!(f, "no handler has the number {number}"),
+            Self::Arity { handler, given } => {
+                write!(f, "handler {handler:?} does not take {given} arguments")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ProtocolError {}
+
+impl From<DecodeError> for ProtocolError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}

@@ -1,0 +1,102 @@
+//! What was received and not handled yet.
+
+use std::collections::VecDeque;
+
+use rpyc_proto::limits::Limits;
+use rpyc_proto::wire::{BulkBuffer, Deframer, FrameError, Payload};
+
+/// Received bytes and payloads, in order of arrival.
+#[derive(Debug)]
+pub struct Inbox<B: BulkBuffer> {
+    deframer: Deframer<B>,
+    /// Complete payloads that were taken off the stream while a write was blocked, or that came
+    /// from a transport that makes frames itself.
+    ready: VecDeque<Payload<B::Done>>,
+    ready_bytes: usize,
+    failed: Option<FrameError>,
+}
+
+impl<B: BulkBuffer> Inbox<B> {
+    /// An empty inbox. The first `prefix` bytes of each payload are no brine.
+    #[must_use]
+    pub fn new(limits: Limits, prefix: usize) -> Self {
+        Self {
+            deframer: Deframer::new(limits, prefix),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            failed: None,
+        }
+    }
+
+    /// Where the next received bytes go. Never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.deframer.is_stuck() {
+            self.absorb();
+        }
+        self.deframer.space()
+    }
+
+    /// Notes that `count` bytes were put at the start of [`space`](Self::space).
+    pub fn filled(&mut self, count: usize) {
+        self.deframer.filled(count);
+    }
+
+    /// Appends a whole payload.
+    pub fn push(&mut self, payload: Payload<B::Done>) {
+        self.ready_bytes += payload.head.len();
+        self.ready.push_back(payload);
+    }
+
+    /// The next payload.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    pub fn next(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
+        if let Some(payload) = self.ready.pop_front() {
+            self.ready_bytes -= payload.head.len();
+            return Ok(Some(payload));
+        }
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let next = self.deframer.poll();
+        self.failed = next.as_ref().err().copied();
+        next
+    }
+
+    /// Looks for a complete payload in what was received. Tells whether [`next`](Self::next) has
+    /// something to say.
+    pub fn settle(&mut self) -> bool {
+        if !self.has_payload() {
+            match self.deframer.poll() {
+                Ok(Some(payload)) => self.push(payload),
+                Ok(None) => {}
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        self.has_payload()
+    }
+
+    /// Takes all complete payloads off the stream, so that more can be received.
+    pub fn absorb(&mut self) {
+        while self.failed.is_none() {
+            match self.deframer.poll() {
+                Ok(Some(payload)) => self.push(payload),
+                Ok(None) => return,
+                Err(error) => self.failed = Some(error),
+            }
+        }
+    }
+
+    /// Whether [`next`](Self::next) has something to say, short of looking into partial frames.
+    #[must_use]
+    pub fn has_payload(&self) -> bool {
+        !self.ready.is_empty() || self.failed.is_some() || self.deframer.is_stuck()
+    }
+
+    /// Bytes that are held for payloads not handled yet.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.ready_bytes + self.deframer.buffered()
+    }
+}

@@ -1,0 +1,463 @@
+//! One connection: who reads, who waits, and how frames leave.
+//!
+//! # Theory of operation
+//!
+//! *Reading.* At most one thread holds the read role ([`roles`]). A thread that waits for something
+//! ([`Link::wait`]) takes the role if it is free and receives; every complete payload goes to the
+//! [`Driver`], which finds out what it means and wakes whoever it is for. Threads that find the role
+//! taken park. A leader that is done, or that is about to run a request, passes the role on to a
+//! parked thread. A thread can wait again from within a request: it just takes the role again.
+//!
+//! *Writing.* Frames are appended to an outbox under a short lock. Whoever finds nobody sending
+//! becomes the sender and sends until the outbox is empty; others leave their frame and go on. When
+//! the transport is full and nobody reads, the sender also *receives* (into memory, bounded), so two
+//! peers that both write never wait for each other.
+//!
+//! *The end.* The first fatal error, end of stream or close is kept as the [`End`]. Payloads that
+//! arrived before it are still handled; then every waiter is woken and sees it.
+//!
+//! No lock is held while the driver runs. Waits in the kernel happen inside
+//! [`Driver::blocking`], so a face can release what it must (Python: the interpreter lock).
+
+mod end;
+mod inbox;
+mod outbox;
+mod parker;
+mod roles;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rpyc_proto::limits::Limits;
+use rpyc_proto::session::Session;
+use rpyc_proto::wire::Payload;
+use rpyc_proto::wire::frame::Frame;
+
+use crate::transport::{BulkOf, Received, Transport};
+pub use end::{End, EndCause};
+pub use inbox::Inbox;
+use outbox::{Flushed, Outbox};
+pub use parker::Parker;
+use roles::{Roles, Turn};
+
+/// The longest single wait for bytes while frames are being sent.
+const BUSY_SLICE: Duration = Duration::from_secs(1);
+
+/// What a face does for the link.
+pub trait Driver<T: Transport> {
+    /// How a wait fails: an exception of the face.
+    type Error;
+
+    /// Runs `work`, which waits in the kernel or for other threads. No user code runs in it.
+    fn blocking<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// The longest time to wait before [`check`](Self::check) is called, if there is one.
+    fn slice(&self) -> Option<Duration>;
+
+    /// Called after each wait: whether the waiting thread is interrupted (Ctrl-C).
+    ///
+    /// # Errors
+    /// The interruption.
+    fn check(&mut self) -> Result<(), Self::Error>;
+
+    /// Handles a payload. The thread holds the read role; before it runs user code it must call
+    /// [`Link::pass_on`].
+    ///
+    /// # Errors
+    /// Goes to whoever called [`Link::wait`].
+    fn arrived(&mut self, payload: Payload<BulkOf<T>>) -> Result<(), Self::Error>;
+
+    /// The error of a wait on a link that ended.
+    fn ended(&mut self, end: &Arc<End>) -> Self::Error;
+}
+
+/// What [`Link::wait`] waits for.
+pub trait Until<D> {
+    /// Whether it is there.
+    fn is_done(&mut self, driver: &mut D) -> bool;
+}
+
+impl<D, F: FnMut(&mut D) -> bool> Until<D> for F {
+    fn is_done(&mut self, driver: &mut D) -> bool {
+        self(driver)
+    }
+}
+
+/// One end of a connection over a transport; `W` is what waits for answers.
+pub struct Link<T: Transport, W> {
+    transport: T,
+    limits: Limits,
+    session: Mutex<Session<W>>,
+    roles: Roles,
+    /// Locked by the holder of the read role only.
+    inbox: Mutex<Inbox<T::Buffer>>,
+    outbox: Outbox<BulkOf<T>>,
+    /// Messages handled so far.
+    handled: AtomicU64,
+    /// The stream ended, but payloads that arrived before may still be waiting.
+    ending: OnceLock<Arc<End>>,
+    ended: OnceLock<Arc<End>>,
+}
+
+impl<T: Transport, W> fmt::Debug for Link<T, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("end", &self.ended.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Transport, W> Link<T, W> {
+    /// A link over a connected transport. The first `prefix` bytes of each payload are no brine.
+    pub fn new(transport: T, limits: Limits, prefix: usize) -> Self {
+        Self {
+            transport,
+            limits,
+            session: Mutex::new(Session::new(&limits)),
+            roles: Roles::default(),
+            inbox: Mutex::new(Inbox::new(limits, prefix)),
+            outbox: Outbox::default(),
+            handled: AtomicU64::new(0),
+            ending: OnceLock::new(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    /// The open requests.
+    pub const fn session(&self) -> &Mutex<Session<W>> {
+        &self.session
+    }
+
+    /// The transport.
+    pub const fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// The end, if the link has ended.
+    pub fn end(&self) -> Option<&Arc<End>> {
+        self.ended.get()
+    }
+
+    /// Whether bytes or payloads were received that nobody has handled yet.
+    pub fn has_input(&self) -> bool {
+        // If the inbox is locked somebody is just reading it.
+        self.inbox
+            .try_lock()
+            .is_some_and(|inbox| inbox.has_payload())
+    }
+
+    /// Whether the calling thread holds the read role.
+    pub fn is_leading(&self) -> bool {
+        self.roles.is_leader(&Parker::current())
+    }
+
+    /// Whether any thread holds the read role.
+    pub fn is_being_read(&self) -> bool {
+        self.roles.is_taken()
+    }
+
+    /// Hands the read role to a parked thread, or frees it. Does nothing without the role.
+    pub fn pass_on(&self) {
+        self.roles.leave(&Parker::current());
+    }
+
+    /// Ends the link: the transport is shut down and every waiter woken.
+    pub fn finish(&self, cause: EndCause) {
+        let end = self.ending.get_or_init(|| Arc::new(End::new(cause)));
+        let _ = self.ended.set(Arc::clone(end));
+        self.transport.shutdown();
+        self.outbox.close();
+        self.roles.wake_all();
+    }
+
+    /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
+    /// next wait.
+    pub fn push(&self, frame: Frame<BulkOf<T>>) {
+        self.outbox.push(frame);
+    }
+
+    /// Whether frames were appended that no thread is sending.
+    pub fn has_output(&self) -> bool {
+        self.outbox.is_idle_with_output()
+    }
+
+    /// Sends what is in the outbox, unless another thread is doing so. Waits until `deadline`
+    /// at most; what has not left by then leaves later.
+    ///
+    /// # Errors
+    /// The link's end, or an interruption.
+    pub fn flush<D: Driver<T>>(
+        &self,
+        driver: &mut D,
+        deadline: Option<Instant>,
+    ) -> Result<(), D::Error>
+    where
+        W: Send,
+    {
+        loop {
+            let slice = shorter(driver.slice(), deadline.map(remaining));
+            match driver.blocking(|| self.flush_slice(slice)) {
+                Flushed::All => return Ok(()),
+                Flushed::Ended => return Err(self.ended_error(driver)),
+                Flushed::Waiting => {
+                    driver.check()?;
+                    if deadline.is_some_and(is_over) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what can leave without waiting. For finalizers.
+    pub fn flush_now(&self) {
+        self.flush_slice(Some(Duration::ZERO));
+    }
+
+    /// Waits until `until` is done or `deadline` is over, and reads meanwhile if nobody else does.
+    /// Tells whether it is done.
+    ///
+    /// # Errors
+    /// The link's end, an interruption, or what handling a message raised.
+    pub fn wait<D: Driver<T>>(
+        &self,
+        driver: &mut D,
+        until: &mut impl Until<D>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, D::Error>
+    where
+        W: Send,
+    {
+        let me = Parker::current();
+        let result = self.wait_as(&me, driver, until, deadline);
+        self.roles.leave(&me);
+        result
+    }
+
+    /// Handles one message, or waits until another thread has handled one. Tells whether one was.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn serve<D: Driver<T>>(
+        &self,
+        driver: &mut D,
+        deadline: Option<Instant>,
+    ) -> Result<bool, D::Error>
+    where
+        W: Send,
+    {
+        let before = self.handled.load(Ordering::Acquire);
+        let observer = self.roles.observe();
+        let mut handled = |_: &mut D| self.handled.load(Ordering::Acquire) != before;
+        let result = self.wait(driver, &mut handled, deadline);
+        drop(observer);
+        result
+    }
+
+    fn wait_as<D: Driver<T>>(
+        &self,
+        me: &Arc<Parker>,
+        driver: &mut D,
+        until: &mut impl Until<D>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, D::Error>
+    where
+        W: Send,
+    {
+        loop {
+            if until.is_done(driver) {
+                return Ok(true);
+            }
+            match self.roles.turn(me) {
+                Turn::Lead => {
+                    if self.ended.get().is_some() {
+                        return Err(self.ended_error(driver));
+                    }
+                    let next = self.inbox.lock().next();
+                    match next {
+                        Ok(Some(payload)) => {
+                            let result = driver.arrived(payload);
+                            self.handled.fetch_add(1, Ordering::AcqRel);
+                            self.roles.wake_observers();
+                            result?;
+                            continue;
+                        }
+                        Ok(None) => {}
+                        Err(error) => self.finish(EndCause::Frame(error)),
+                    }
+                    if let Some(end) = self.ending.get() {
+                        // All that arrived before is handled.
+                        if self.ended.set(Arc::clone(end)).is_ok() {
+                            self.finish(end.cause().clone());
+                        }
+                        return Err(self.ended_error(driver));
+                    }
+                    if deadline.is_some_and(is_over) && !self.receive_now(driver) {
+                        return Ok(false);
+                    }
+                    let slice = shorter(driver.slice(), deadline.map(remaining));
+                    driver.blocking(|| self.receive_slice(slice));
+                    driver.check()?;
+                }
+                Turn::Follow => {
+                    if self.ended.get().is_some() {
+                        return Err(self.ended_error(driver));
+                    }
+                    if deadline.is_some_and(is_over) {
+                        return Ok(false);
+                    }
+                    let slice = shorter(driver.slice(), deadline.map(remaining));
+                    driver.blocking(|| me.park(slice));
+                    driver.check()?;
+                }
+            }
+        }
+    }
+
+    /// After the deadline: one last look without waiting. Tells whether something came.
+    fn receive_now<D: Driver<T>>(&self, driver: &mut D) -> bool
+    where
+        W: Send,
+    {
+        driver.blocking(|| {
+            self.receive_slice(Some(Duration::ZERO));
+            self.ending.get().is_some() || self.inbox.lock().has_payload()
+        })
+    }
+
+    /// Sends what is due and receives once. Holds the read role.
+    fn receive_slice(&self, slice: Option<Duration>) {
+        if self.has_output() {
+            // The sender receives while it waits, so this can't block for long.
+            match self.flush_slice(slice) {
+                Flushed::All => {}
+                Flushed::Waiting | Flushed::Ended => return,
+            }
+        }
+        // A sender that gives up leaves its frames to the next wait: don't wait for too long.
+        let slice = if self.outbox.is_busy() {
+            shorter(slice, Some(BUSY_SLICE))
+        } else {
+            slice
+        };
+        let mut inbox = self.inbox.lock();
+        while !inbox.settle() {
+            let received = self.transport.receive(&mut inbox, slice);
+            if !matches!(received, Ok(Received::Data)) {
+                drop(inbox);
+                self.note_received(received);
+                return;
+            }
+        }
+    }
+
+    fn note_received(&self, received: std::io::Result<Received>) {
+        let cause = match received {
+            Ok(Received::Data | Received::Nothing) => return,
+            Ok(Received::End) => EndCause::PeerClosed,
+            Err(error) => EndCause::Io(error.kind(), error.to_string()),
+        };
+        let _ = self.ending.set(Arc::new(End::new(cause)));
+    }
+
+    fn flush_slice(&self, slice: Option<Duration>) -> Flushed {
+        let deadline = slice.map(|slice| Instant::now() + slice);
+        let Some(mut sender) = self.outbox.begin() else {
+            return self.wait_for_room(deadline);
+        };
+        loop {
+            if self.ended.get().is_some() {
+                return Flushed::Ended;
+            }
+            if !sender.refill() {
+                return Flushed::All;
+            }
+            match self.transport.send(sender.queue()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if deadline.is_some_and(is_over) {
+                        return Flushed::Waiting;
+                    }
+                    self.wait_to_send(deadline);
+                    if self.ending.get().is_some() && self.ended.get().is_none() {
+                        // The peer closed; what we still want to say reaches nobody.
+                        return Flushed::Waiting;
+                    }
+                }
+                Err(error) => {
+                    // What the peer said before it went away is still worth reading.
+                    let cause = EndCause::Io(error.kind(), error.to_string());
+                    let _ = self.ending.set(Arc::new(End::new(cause)));
+                    sender.discard();
+                    return Flushed::All;
+                }
+            }
+        }
+    }
+
+    /// Another thread is sending. Waits only while too much is queued.
+    fn wait_for_room(&self, deadline: Option<Instant>) -> Flushed {
+        if self.ended.get().is_some() {
+            return Flushed::Ended;
+        }
+        if self.outbox.wait_for_room(deadline) {
+            Flushed::All
+        } else {
+            Flushed::Waiting
+        }
+    }
+
+    /// Waits until the transport takes bytes, and receives meanwhile if nobody else does.
+    fn wait_to_send(&self, deadline: Option<Instant>) {
+        const SLICE: Duration = Duration::from_millis(50);
+        let me = Parker::current();
+        let nested = self.roles.is_leader(&me);
+        let reads = nested || self.roles.try_lead(&me);
+        let wait = deadline.map_or(SLICE, |deadline| remaining(deadline).min(SLICE));
+        let mut inbox = if reads { self.inbox.try_lock() } else { None };
+        let room = inbox
+            .as_ref()
+            .is_some_and(|inbox| inbox.held() < self.limits.backlog);
+        match self.transport.wait_to_send(room, wait) {
+            Ok(true) => {
+                if let Some(inbox) = &mut inbox {
+                    let received = self.transport.receive(inbox, Some(Duration::ZERO));
+                    inbox.absorb();
+                    self.note_received(received);
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.note_received(Err(error));
+            }
+        }
+        drop(inbox);
+        if reads && !nested {
+            self.roles.leave(&me);
+        }
+    }
+
+    fn ended_error<D: Driver<T>>(&self, driver: &mut D) -> D::Error {
+        let end = self.ended.get().or_else(|| self.ending.get());
+        let end = end.map_or_else(|| Arc::new(End::new(EndCause::Closed)), Arc::clone);
+        driver.ended(&end)
+    }
+}
+
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+fn is_over(deadline: Instant) -> bool {
+    Instant::now() >= deadline
+}
+
+fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
+}

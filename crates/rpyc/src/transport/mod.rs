@@ -1,0 +1,125 @@
+//! How bytes move: sockets, pipes and memory behind one trait.
+
+mod memory;
+mod pipe;
+mod poll;
+mod socket;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use rpyc_proto::wire::BulkBuffer;
+use rpyc_proto::wire::frame::Frame;
+
+use crate::link::Inbox;
+
+pub use memory::{Memory, memory_pair};
+pub use pipe::Pipe;
+pub use socket::Socket;
+
+/// The bulk parts that a transport moves.
+pub type BulkOf<T> = <<T as Transport>::Buffer as BulkBuffer>::Done;
+
+/// Frames on their way out, in order.
+///
+/// `sent` counts the bytes of the first frame that have left already.
+#[derive(Debug)]
+pub struct SendQueue<B> {
+    /// The frames.
+    pub frames: VecDeque<Frame<B>>,
+    /// Bytes of the first frame that have left.
+    pub sent: usize,
+}
+
+impl<B> Default for SendQueue<B> {
+    fn default() -> Self {
+        Self {
+            frames: VecDeque::new(),
+            sent: 0,
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> SendQueue<B> {
+    /// Notes that `count` more bytes have left, and drops the frames that are complete.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some(first) = self.frames.front() {
+            let missing = first.len() - self.sent;
+            if count < missing {
+                self.sent += count;
+                return;
+            }
+            count -= missing;
+            self.sent = 0;
+            self.frames.pop_front();
+        }
+    }
+
+    /// Up to `max` pieces that are to leave next.
+    pub fn pieces(&self, max: usize) -> Vec<io::IoSlice<'_>> {
+        let mut skip = self.sent;
+        let mut pieces = Vec::new();
+        for piece in self.frames.iter().flat_map(Frame::pieces) {
+            let here = skip.min(piece.len());
+            skip -= here;
+            if let Some(rest) = piece.get(here..).filter(|rest| !rest.is_empty()) {
+                pieces.push(io::IoSlice::new(rest));
+                if pieces.len() == max {
+                    break;
+                }
+            }
+        }
+        pieces
+    }
+}
+
+/// What a receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// Something was put into the inbox.
+    Data,
+    /// Nothing came in time, or a signal interrupted the wait.
+    Nothing,
+    /// The peer closed its side in an orderly way.
+    End,
+}
+
+/// An exclusive way to one peer.
+///
+/// One thread sends and one receives at a time; the [`Link`](crate::link::Link) sees to that. Errors
+/// of kind `WouldBlock` say that nothing could be done right now. Any other error ends the link.
+pub trait Transport: Send + Sync {
+    /// What large `bytes` values are received into.
+    type Buffer: BulkBuffer<Done: AsRef<[u8]> + Send> + Send;
+
+    /// Sends from the front of the queue without waiting, and removes what has left.
+    ///
+    /// # Errors
+    /// `WouldBlock` if frames remain; anything else is fatal.
+    fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()>;
+
+    /// Waits up to `timeout` (`None`: without limit) for bytes and puts them into the inbox. A
+    /// signal ends the wait early.
+    ///
+    /// # Errors
+    /// Fatal ones.
+    fn receive(
+        &self,
+        inbox: &mut Inbox<Self::Buffer>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received>;
+
+    /// Waits up to `timeout` until bytes can be sent; with `or_read`, also until some can be
+    /// received. Tells whether some can be received. A signal ends the wait early.
+    ///
+    /// # Errors
+    /// Fatal ones.
+    fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool>;
+
+    /// Whether the peer is on this machine, so that compressing never pays.
+    fn is_local(&self) -> bool;
+
+    /// Ends both directions. Whoever waits in this transport returns.
+    fn shutdown(&self);
+}

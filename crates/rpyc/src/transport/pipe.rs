@@ -1,0 +1,121 @@
+//! A pair of pipes, such as a child's standard streams.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use rpyc_proto::wire::BulkBuffer;
+use rustix::event::PollFlags;
+use rustix::io::{Errno, read, writev};
+
+use super::{BulkOf, Received, SendQueue, Transport, poll};
+use crate::link::Inbox;
+
+/// The kernel's least pipe capacity that a writable pipe can take at once, in bytes.
+///
+/// A descriptor may be shared with other processes, so it is not made non-blocking. A write of at
+/// most this size to a pipe that `poll` calls writable does not block (pipe(7)).
+const ATOMIC: usize = 4096;
+/// The longest wait in one system call: a shutdown is noticed within it.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Two one-way descriptors.
+#[derive(Debug)]
+pub struct Pipe<B> {
+    /// Gone after a shutdown; waits hold it for a slice at most.
+    fds: RwLock<Option<(OwnedFd, OwnedFd)>>,
+    buffer: PhantomData<fn() -> B>,
+}
+
+impl<B> Pipe<B> {
+    /// Takes over a descriptor to read from and one to write to.
+    #[must_use]
+    pub const fn new(incoming: OwnedFd, outgoing: OwnedFd) -> Self {
+        Self {
+            fds: RwLock::new(Some((incoming, outgoing))),
+            buffer: PhantomData,
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the pipe has been closed")
+}
+
+impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
+    type Buffer = B;
+
+    fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
+        let fds = self.fds.read();
+        let (_, outgoing) = fds.as_ref().ok_or_else(closed)?;
+        while !queue.frames.is_empty() {
+            let ready = poll::wait(&[(outgoing.as_fd(), PollFlags::OUT)], Some(Duration::ZERO))?;
+            if ready.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let written = {
+                let pieces = queue.pieces(16);
+                let mut room = ATOMIC;
+                let slices: Vec<_> = pieces
+                    .iter()
+                    .map_while(|piece| {
+                        let taken = room.min(piece.len());
+                        room -= taken;
+                        (taken > 0).then(|| io::IoSlice::new(&piece[..taken]))
+                    })
+                    .collect();
+                writev(outgoing, &slices)
+            };
+            match written {
+                Ok(count) => queue.advance(count),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &self,
+        inbox: &mut Inbox<Self::Buffer>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
+        let fds = self.fds.read();
+        let (incoming, _) = fds.as_ref().ok_or_else(closed)?;
+        let slice = timeout.map_or(SLICE, |timeout| timeout.min(SLICE));
+        if poll::wait(&[(incoming.as_fd(), PollFlags::IN)], Some(slice))?.is_empty() {
+            return Ok(Received::Nothing);
+        }
+        match read(incoming, inbox.space()) {
+            Ok(0) => Ok(Received::End),
+            Ok(count) => {
+                inbox.filled(count);
+                Ok(Received::Data)
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(Received::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
+        let fds = self.fds.read();
+        let (incoming, outgoing) = fds.as_ref().ok_or_else(closed)?;
+        let mut wanted = vec![(outgoing.as_fd(), PollFlags::OUT)];
+        if or_read {
+            wanted.push((incoming.as_fd(), PollFlags::IN));
+        }
+        let ready = poll::wait(&wanted, Some(timeout.min(SLICE)))?;
+        Ok(ready.intersects(PollFlags::IN | PollFlags::HUP))
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn shutdown(&self) {
+        let fds = self.fds.write().take();
+        drop(fds);
+    }
+}

@@ -1,0 +1,196 @@
+//! TCP and Unix stream sockets.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use rpyc_proto::wire::BulkBuffer;
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sendmsg, shutdown,
+    sockopt,
+};
+
+use super::{BulkOf, Received, SendQueue, Transport, poll};
+use crate::link::Inbox;
+
+/// How many pieces go into one system call; the kernel takes up to 1024.
+const MAX_PIECES: usize = 64;
+
+/// A connected stream socket.
+///
+/// A blocking descriptor is expected: then a wait for bytes is one system call, with the kernel's
+/// receive timeout as its bound. A non-blocking one works too, at the price of a `poll` per wait.
+#[derive(Debug)]
+pub struct Socket<B> {
+    fd: OwnedFd,
+    tcp: bool,
+    local: bool,
+    /// The receive timeout set on the descriptor, see [`Slice`].
+    slice: AtomicU8,
+    /// Bytes were received since the last send, so an acknowledgement may be due.
+    received: AtomicBool,
+    buffer: PhantomData<fn() -> B>,
+}
+
+/// The receive timeouts that are set on descriptors. Few, so that they rarely change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Slice {
+    Unset,
+    Endless,
+    Second,
+    Short,
+}
+
+const SHORT: Duration = Duration::from_millis(50);
+const SECOND: Duration = Duration::from_secs(1);
+
+impl<B> Socket<B> {
+    /// Takes over a connected stream socket.
+    ///
+    /// TCP sockets get `TCP_NODELAY`: every write here is a whole burst already.
+    ///
+    /// # Errors
+    /// The descriptor is no connected socket.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let family = sockopt::socket_domain(&fd)?;
+        let tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6);
+        let local = !tcp || peer_is_loopback(&fd);
+        if tcp {
+            sockopt::set_tcp_nodelay(&fd, true)?;
+        }
+        Ok(Self {
+            fd,
+            tcp,
+            local,
+            slice: AtomicU8::new(Slice::Unset as u8),
+            received: AtomicBool::new(false),
+            buffer: PhantomData,
+        })
+    }
+
+    /// Sets the kernel's receive timeout to the longest slice within `timeout`. `false`: the timeout
+    /// is too short for that.
+    fn set_slice(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let (slice, duration) = match timeout {
+            None => (Slice::Endless, None),
+            Some(timeout) if timeout >= SECOND => (Slice::Second, Some(SECOND)),
+            Some(timeout) if timeout >= SHORT => (Slice::Short, Some(SHORT)),
+            Some(_) => return Ok(false),
+        };
+        if self.slice.load(Ordering::Relaxed) != slice as u8 {
+            sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, duration)?;
+            self.slice.store(slice as u8, Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+}
+
+fn peer_is_loopback(fd: &OwnedFd) -> bool {
+    rustix::net::getpeername(fd)
+        .ok()
+        .flatten()
+        .and_then(|address| std::net::SocketAddr::try_from(address).ok())
+        .is_some_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
+    type Buffer = B;
+
+    fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
+        self.received.store(false, Ordering::Relaxed);
+        while !queue.frames.is_empty() {
+            let pieces = queue.pieces(MAX_PIECES);
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match sendmsg(
+                &self.fd,
+                &pieces,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            ) {
+                Ok(count) => queue.advance(count),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &self,
+        inbox: &mut Inbox<Self::Buffer>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
+        let endless = timeout.is_none();
+        let mut flags = RecvFlags::empty();
+        if timeout == Some(Duration::ZERO) {
+            flags = RecvFlags::DONTWAIT;
+        } else {
+            if self.tcp && self.received.load(Ordering::Relaxed) {
+                // We wait again without having sent anything. A peer with Nagle's algorithm on
+                // holds its next small segment until this acknowledgement, which the kernel would
+                // delay by 40 ms.
+                sockopt::set_tcp_quickack(&self.fd, true)?;
+            }
+            if !self.set_slice(timeout)? {
+                let ready = poll::wait(&[(self.fd.as_fd(), PollFlags::IN)], timeout)?;
+                if ready.is_empty() {
+                    return Ok(Received::Nothing);
+                }
+                flags = RecvFlags::DONTWAIT;
+            }
+        }
+        loop {
+            match recv(&self.fd, inbox.space(), flags) {
+                Ok((_, 0)) => return Ok(Received::End),
+                Ok((_, count)) => {
+                    self.received.store(true, Ordering::Relaxed);
+                    inbox.filled(count);
+                    return Ok(Received::Data);
+                }
+                Err(Errno::AGAIN) if endless && flags.is_empty() => {
+                    // Only a non-blocking descriptor says this without a timeout.
+                    let ready = poll::wait(&[(self.fd.as_fd(), PollFlags::IN)], None)?;
+                    if ready.is_empty() {
+                        return Ok(Received::Nothing);
+                    }
+                }
+                Err(Errno::AGAIN) if flags.is_empty() => {
+                    // Either the kernel's timeout is over or the descriptor is non-blocking: find
+                    // out by waiting in `poll` for the rest of a short slice.
+                    let rest = timeout.map(|timeout| timeout.min(SHORT));
+                    let ready = poll::wait(&[(self.fd.as_fd(), PollFlags::IN)], rest)?;
+                    if ready.is_empty() {
+                        return Ok(Received::Nothing);
+                    }
+                    flags = RecvFlags::DONTWAIT;
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
+        let wanted = if or_read {
+            PollFlags::OUT | PollFlags::IN
+        } else {
+            PollFlags::OUT
+        };
+        let ready = poll::wait(&[(self.fd.as_fd(), wanted)], Some(timeout))?;
+        Ok(ready.intersects(PollFlags::IN))
+    }
+
+    fn is_local(&self) -> bool {
+        self.local
+    }
+
+    fn shutdown(&self) {
+        // It may be closed already; then there is nothing to end.
+        let _ = shutdown(&self.fd, Shutdown::Both);
+    }
+}
