@@ -107,6 +107,42 @@ pub fn take_args<M: ObjectModel>(
     }
 }
 
+/// The id packs of all references to objects of the sender in a boxed value.
+///
+/// Whoever drops a value undecoded owes the peer a release for each of them. Malformed values have
+/// no references beyond the point where they stop making sense.
+#[must_use]
+pub fn remote_refs<B>(payload: &Payload<B>, offset: usize) -> Vec<IdPack<'_>> {
+    let mut reader = payload.reader_at(offset);
+    let mut found = Vec::new();
+    let mut values = 1usize;
+    while values > 0 {
+        values -= 1;
+        let step = match take_label(&mut reader) {
+            Ok(Label::Value | Label::LocalRef) => reader.skip().is_ok(),
+            Ok(Label::Tuple) => match reader.token() {
+                Ok(Token::Tuple(count)) => {
+                    values += count;
+                    true
+                }
+                _ => false,
+            },
+            Ok(Label::RemoteRef) => match read_id(&mut reader, &payload.head) {
+                Ok(id) => {
+                    found.push(id);
+                    true
+                }
+                Err(_) => false,
+            },
+            Err(_) => false,
+        };
+        if !step {
+            break;
+        }
+    }
+    found
+}
+
 fn take_at_depth<M: ObjectModel>(
     model: &mut M,
     reader: &mut Reader<'_, M::Bulk>,

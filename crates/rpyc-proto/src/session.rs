@@ -89,12 +89,21 @@ impl<W> Session<W> {
     /// # Errors
     /// [`TooManyPending`]; the waiter is dropped.
     pub fn begin(&mut self, waiter: W) -> Result<u64, TooManyPending> {
+        let seq = self.take_seq();
+        self.begin_numbered(seq, waiter)?;
+        Ok(seq)
+    }
+
+    /// Begins the request `seq`, a number taken before, that `waiter` waits for.
+    ///
+    /// # Errors
+    /// [`TooManyPending`]; the waiter is dropped.
+    pub fn begin_numbered(&mut self, seq: u64, waiter: W) -> Result<(), TooManyPending> {
         if self.pending.len() >= self.limit {
             return Err(TooManyPending { limit: self.limit });
         }
-        let seq = self.take_seq();
         self.pending.insert(seq, waiter);
-        Ok(seq)
+        Ok(())
     }
 
     /// Makes `waiter` wait for the answer to `seq`. Returns what waited before.

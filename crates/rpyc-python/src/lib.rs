@@ -1,1 +1,49 @@
+//! The extension module `rpyc._rpyc`: the engine for CPython.
+//!
+//! This crate only translates between CPython and the engine. What the protocol is stands in
+//! `rpyc-proto`; who reads and who waits, in `rpyc`.
+//!
+//! # Layout
+//!
+//! | module | what it is about |
+//! |---|---|
+//! | `engine` | `Engine`, the native base of `Connection`: the link and the tables |
+//! | `native` | whether a connection takes the native path or that of its Python methods |
+//! | `driver` | what happens with each message |
+//! | `request`, `waiter` | requests, and what waits for their answers |
+//! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
+//! | `netref`, `proxies` | proxies, their classes and their cache |
+//! | `result` | `AsyncResult` |
+//! | `brine`, `bulk` | values to and from bytes |
+//! | `transport` | descriptors and Python channels |
 
+use pyo3::prelude::*;
+
+mod brine;
+mod bulk;
+mod driver;
+mod engine;
+mod model;
+mod native;
+mod netref;
+mod operations;
+mod proxies;
+mod request;
+mod result;
+mod threads;
+mod transport;
+mod waiter;
+
+#[pymodule]
+mod _rpyc {
+    #[pymodule_export]
+    use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
+    #[pymodule_export]
+    use super::engine::Engine;
+    #[pymodule_export]
+    use super::native::{brine_extended, extension_changed, is_brine_extended};
+    #[pymodule_export]
+    use super::netref::{PyNetref, install_call, set_metaclass, syncreq};
+    #[pymodule_export]
+    use super::result::PyAsyncResult;
+}

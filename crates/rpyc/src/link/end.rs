@@ -44,7 +44,7 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
-            EndCause::Closed => f.write_str("the connection has been closed"),
+            EndCause::Closed => f.write_str("stream has been closed"),
             EndCause::PeerClosed => f.write_str("connection closed by peer"),
             EndCause::Io(_, text) => write!(f, "the connection was lost: {text}"),
             EndCause::Frame(error) => write!(f, "the peer sent a malformed frame: {error}"),

@@ -234,6 +234,10 @@ impl<T: Transport, W> Link<T, W> {
         let me = Parker::current();
         let result = self.wait_as(&me, driver, until, deadline);
         self.roles.leave(&me);
+        if result.is_ok() && self.has_output() {
+            // Answers to what was handled meanwhile. They go out even if the wait's time is over.
+            self.flush(driver, deadline.map(|deadline| deadline.max(Instant::now() + BUSY_SLICE)))?;
+        }
         result
     }
 
@@ -310,7 +314,13 @@ impl<T: Transport, W> Link<T, W> {
                         return Ok(false);
                     }
                     let slice = shorter(driver.slice(), deadline.map(remaining));
-                    driver.blocking(|| me.park(slice));
+                    driver.blocking(|| {
+                        if self.has_output() {
+                            self.flush_slice(slice);
+                        } else {
+                            me.park(slice);
+                        }
+                    });
                     driver.check()?;
                 }
             }

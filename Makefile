@@ -1,0 +1,145 @@
+# Every target does the set-up that it needs; stamp files keep it from being done twice.
+# Needs: cargo and rustc, a C linker, make, and Python 3.10 or newer (make PYTHON=python3.13 ...).
+
+PYTHON ?= python3.11
+
+VENV := .venv
+RIVAL := .venv-rival
+BIN := $(VENV)/bin
+FLOOR := target/floor/release/floor
+FLOOR_CRATE := --manifest-path benches/floor/Cargo.toml
+PIP_FLAGS := --quiet --disable-pip-version-check --progress-bar off
+
+# The real RPyC: interoperability is tested against it, speed is measured beside it. It needs plumbum to import its CLI.
+RIVAL_PACKAGES := rpyc==6.0.2 plumbum==2.0.2
+
+# Folders count as sources too: their time changes when a file in them is added or removed.
+SOURCES := $(shell find crates python -not -name __pycache__ -not -name '*.pyc') \
+	$(wildcard Cargo.toml Cargo.lock pyproject.toml README.md)
+
+TOOLS_STAMP := $(VENV)/.tools
+RIVAL_STAMP := $(RIVAL)/.ready
+WHEEL_STAMP := dist/.built
+INSTALLED_STAMP := $(VENV)/.installed
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help venv rival build demo lint test-rust test-python test bench bench-quick wheel wheel-check clean
+
+# Another package must not slip in before the ones installed here.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV RPYC_BIND_THREADS
+export RPYC_RIVAL_PYTHON := $(CURDIR)/$(RIVAL)/bin/python
+# Every crate that binds to Python binds to the same one.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(INSTALLED_STAMP) ## .venv with the tools and this package
+
+rival: $(RIVAL_STAMP) ## .venv-rival with RPyC 6.0.2, to test and to measure against
+
+build: $(INSTALLED_STAMP) ## the extension, in release mode, installed into .venv
+
+demo: $(INSTALLED_STAMP) ## a tour: a server process and a client that drives it
+	@$(BIN)/python examples/python/demo.py
+
+test: lint test-rust test-python wheel-check ## everything: lints, Rust tests, Python tests, wheel
+	@echo "make test: all passed"
+
+lint: $(TOOLS_STAMP) ## formatting, clippy, and what pyproject.toml configures of mypy and ruff
+	@if cargo fmt --version >/dev/null 2>&1; then \
+		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; \
+	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
+	@if cargo clippy --version >/dev/null 2>&1; then \
+		cargo clippy --workspace --all-targets -- -D warnings; \
+		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
+	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
+	@if grep -q '^\[tool\.mypy\]' pyproject.toml; then $(BIN)/mypy; fi
+	@if grep -q '^\[tool\.ruff' pyproject.toml; then $(BIN)/ruff check .; fi
+	@if grep -q '^\[tool\.ruff\.format\]' pyproject.toml; then $(BIN)/ruff format --check .; fi
+
+# The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
+# machines lack.
+test-rust: $(TOOLS_STAMP) ## the Rust tests
+	cargo test --workspace --exclude rpyc-python
+
+test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the interoperability tests
+	$(BIN)/pytest tests/python tests/interop
+
+bench: $(INSTALLED_STAMP) $(RIVAL_STAMP) $(FLOOR) ## beside RPyC 6.0.2 and raw sockets, about 5 minutes; bench-results/
+	@$(BIN)/python benches/run.py
+
+bench-quick: $(INSTALLED_STAMP) $(RIVAL_STAMP) $(FLOOR) ## the same in under 2 minutes, less exact
+	@$(BIN)/python benches/run.py --quick
+
+wheel: $(WHEEL_STAMP) ## dist/*.whl
+	@ls dist/*.whl
+
+wheel-check: $(WHEEL_STAMP) ## the wheel works in an empty virtual environment, with nothing else
+	@echo "wheel-check: installing dist/*.whl into an empty environment"
+	$(call new_venv,build/wheel-check)
+	@build/wheel-check/bin/python -m pip install $(PIP_FLAGS) --no-index dist/*.whl
+	@build/wheel-check/bin/python examples/python/demo.py
+	@build/wheel-check/bin/rpyc_classic --help >/dev/null
+	@build/wheel-check/bin/rpyc_registry --help >/dev/null
+
+clean: ## remove everything that the other targets made
+	rm -rf target dist build bench-results $(VENV) $(RIVAL) .pytest_cache .mypy_cache .ruff_cache
+	find benches crates examples python tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(TOOLS_STAMP): requirements-dev.txt
+	$(call new_venv,$(VENV))
+	@echo "installing the tools of requirements-dev.txt into $(VENV)"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt
+	@touch $@
+
+$(RIVAL_STAMP): Makefile
+	$(call new_venv,$(RIVAL))
+	@echo "installing $(RIVAL_PACKAGES) into $(RIVAL)"
+	@$(RIVAL)/bin/python -m pip install $(PIP_FLAGS) $(RIVAL_PACKAGES)
+	@touch $@
+
+# One release build serves tests, benchmarks and distribution: what is tested is what is shipped.
+$(WHEEL_STAMP): $(TOOLS_STAMP) $(SOURCES)
+	@command -v cargo >/dev/null || { echo "make: cargo is missing; install Rust (https://rustup.rs)" >&2; exit 1; }
+	@rm -rf dist
+	$(BIN)/maturin build --release --interpreter $(BIN)/python --out dist
+	@touch $@
+
+$(INSTALLED_STAMP): $(WHEEL_STAMP)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
+	@touch $@
+
+$(FLOOR): $(wildcard benches/floor/Cargo.* benches/floor/src/*.rs)
+	cargo build --release $(FLOOR_CRATE) --target-dir target/floor
+	@touch $@
+
+# A fresh virtual environment in folder $(1). Debian keeps ensurepip in a package of its own (pythonX.Y-venv): root
+# installs it; anyone else who has pip gets virtualenv, in build/ only.
+define new_venv
+@rm -rf $(1); \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	echo "make: $(PYTHON) is missing or older than 3.10; name another: make PYTHON=python3.12" >&2; exit 1; }; \
+ensurepip() { $(PYTHON) -m ensurepip --version >/dev/null 2>&1; }; \
+package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+if ! ensurepip && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	echo "installing $$package with apt-get"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	{ timeout 120 apt-get -qq update && timeout 300 apt-get -qq install -y "$$package" >/dev/null; } || \
+		echo "apt-get could not install $$package, trying without" >&2; \
+fi; \
+if ensurepip; then \
+	$(PYTHON) -m venv $(1); \
+elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	$(PYTHON) -m pip install $(PIP_FLAGS) --target build/virtualenv --upgrade virtualenv; \
+	PYTHONPATH=build/virtualenv $(PYTHON) -m virtualenv --quiet $(1); \
+else \
+	echo "make: $(PYTHON) has neither ensurepip nor pip, so it cannot make a virtual environment;" \
+		"install one of them (Debian: apt-get install $$package) and run make again" >&2; \
+	exit 1; \
+fi
+endef

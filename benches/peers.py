@@ -1,0 +1,162 @@
+"""The processes that are measured: started in one placement, asked with a time limit, ended for sure."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workloads import Workload
+
+WORKER = Path(__file__).with_name("worker.py")
+
+START_TIMEOUT = 30.0
+"""Seconds until a new process must have said that it is ready."""
+
+MEASURE_TIMEOUT = 90.0
+"""Seconds a measurement may take beyond the span it was asked for."""
+
+END_TIMEOUT = 5.0
+"""Seconds from closing a process's standard input to killing it."""
+
+
+class BenchError(Exception):
+    """A measured process failed or was silent for too long; the text names it."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A client program and a server program to be measured together.
+
+    Each is an interpreter for ``worker.py``; with ``raw`` both are the floor binary instead.
+    """
+
+    name: str
+    title: str
+    client: Path
+    server: Path
+    raw: bool = False
+
+    def command(self, program: Path, *words: str) -> list[str]:
+        """The command line that plays the given role."""
+        return [str(program), *words] if self.raw else [str(program), str(WORKER), *words]
+
+    def order(self, workload: Workload, span: float) -> str:
+        """The line that asks the client for a measurement of ``span`` seconds."""
+        if self.raw:
+            return f"{workload.request} {workload.reply} {workload.outstanding} {span}"
+        return f"{workload.name} {span}"
+
+
+class Peer:
+    """A child process that is asked by lines and answers by JSON lines."""
+
+    def __init__(self, title: str, command: list[str]) -> None:
+        self.title = title
+        self._buffer = b""
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=clean_environment()
+            )
+        except OSError as error:
+            raise BenchError(
+                f"{title}: cannot start {command[0]}: {error}; `make bench` builds what is needed"
+            ) from error
+
+    def ask(self, line: str, timeout: float) -> dict[str, Any]:
+        """Sends a line and gives the answer, or raises BenchError after ``timeout`` seconds."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{line}\n".encode())
+        except BrokenPipeError as error:
+            raise BenchError(f"{self.title}: ended before {line!r}") from error
+        return self.answer(timeout, repr(line))
+
+    def answer(self, timeout: float, to: str = "the start") -> dict[str, Any]:
+        """The next JSON line of the process, or BenchError after ``timeout`` seconds."""
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise BenchError(f"{self.title}: no answer to {to} within {timeout:.0f} s")
+            piece = os.read(descriptor, 65536)
+            if not piece:
+                raise BenchError(f"{self.title}: ended instead of answering {to}; its own words are above")
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Ends the process: politely, then surely."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A running client and its server."""
+
+    contender: Contender
+    client: Peer
+    identities: dict[str, dict[str, Any]]
+    """What client and server said of themselves: package version and the like; empty for the floor."""
+
+    def measure(self, workload: Workload, span: float) -> float:
+        """The rate, in the workload's unit, over about ``span`` seconds."""
+        answer = self.client.ask(self.contender.order(workload, span), span + MEASURE_TIMEOUT)
+        return workload.rate(answer["calls"], answer["seconds"])
+
+
+@contextmanager
+def running(contender: Contender, transport: str, cpus: set[int], directory: Path) -> Iterator[Pair]:
+    """Starts a contender's server and client on the given cores; ends both on exit.
+
+    ``directory`` holds the Unix socket. The floor's client connects only when it measures, so it has nothing to say
+    at its start.
+    """
+    title = f"{contender.title} over {transport}"
+    with ExitStack() as stack, placed(cpus):
+        place = [str(directory / f"{contender.name}.sock")] if transport == "unix" else []
+        server = Peer(f"{title}, server", contender.command(contender.server, "server", transport, *place))
+        stack.callback(server.close)
+        served = server.answer(START_TIMEOUT)
+        address = served.pop("address")
+        client = Peer(f"{title}, client", contender.command(contender.client, "client", transport, address))
+        stack.callback(client.close)
+        identities = {} if contender.raw else {"client": client.answer(START_TIMEOUT), "server": served}
+        ends = stack.pop_all()
+    with ends:
+        yield Pair(contender, client, identities)
+
+
+@contextmanager
+def placed(cpus: set[int]) -> Iterator[None]:
+    """Children started inside inherit these cores, all their threads included; the driver gets its own back."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what would put another package, or another mode, before an interpreter's own."""
+    strange = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RPYC_BIND_THREADS"}
+    return {name: value for name, value in os.environ.items() if name not in strange}

@@ -1,0 +1,293 @@
+//! What the link asks of the Python face, and what the face does with each message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyEOFError, PyKeyboardInterrupt, PyStopIteration, PySystemExit, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rpyc::link::{Driver, End, EndCause};
+use rpyc_proto::boxing;
+use rpyc_proto::consts::MessageKind;
+use rpyc_proto::dispatch::{self, Request};
+use rpyc_proto::exports::Released;
+use rpyc_proto::message;
+use rpyc_proto::session::Event;
+use rpyc_proto::vinegar::Vinegar;
+use rpyc_proto::wire::frame::Frame;
+use rpyc_proto::wire::{Payload, Writer};
+
+use crate::bulk::PyBulk;
+use crate::engine::{Engine, PyLink};
+use crate::model::{PyModel, Raised};
+use crate::netref;
+use crate::threads;
+use crate::transport::PyTransport;
+use crate::waiter::{Outcome, Waiter};
+
+/// How long the main thread waits before it looks for signals that came just before the wait.
+const SIGNAL_SLICE: Duration = Duration::from_millis(50);
+
+/// One thread that drives a connection.
+pub(crate) struct PyDriver<'a, 'py> {
+    conn: &'a Bound<'py, Engine>,
+    link: &'a PyLink,
+    main_thread: bool,
+}
+
+impl<'a, 'py> PyDriver<'a, 'py> {
+    pub(crate) fn new(conn: &'a Bound<'py, Engine>, link: &'a PyLink) -> Self {
+        Self { conn, link, main_thread: threads::is_main(conn.py()) }
+    }
+
+    fn py(&self) -> Python<'py> {
+        self.conn.py()
+    }
+}
+
+impl Driver<PyTransport> for PyDriver<'_, '_> {
+    type Error = PyErr;
+
+    fn blocking<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> R {
+        self.py().detach(work)
+    }
+
+    fn slice(&self) -> Option<Duration> {
+        self.main_thread.then_some(SIGNAL_SLICE)
+    }
+
+    fn check(&mut self) -> PyResult<()> {
+        if let Some(raised) = self.link.transport().take_raised() {
+            return Err(raised);
+        }
+        if self.main_thread {
+            self.py().check_signals()?;
+        }
+        Ok(())
+    }
+
+    fn arrived(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
+        if !self.conn.get().is_native(self.conn) {
+            let data = PyBytes::new(self.py(), &payload.to_vec());
+            self.conn.as_any().call_method1(intern!(self.py(), "_dispatch"), (data,))?;
+            return Ok(());
+        }
+        let event = self.link.session().lock().handle(&payload);
+        match event {
+            Ok(Event::Request { seq, body }) => {
+                let seq = payload.head.get(seq).unwrap_or_default().to_vec();
+                self.request(payload, &seq, body)
+            }
+            Ok(Event::Answer { waiter, is_exception, body }) => {
+                self.answer(waiter, is_exception, payload, body)
+            }
+            Ok(Event::Orphan { number, is_exception, body }) => {
+                self.orphan(number, is_exception, &payload, body)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                self.link.finish(EndCause::Message(error));
+                Err(PyValueError::new_err(text))
+            }
+        }
+    }
+
+    fn ended(&mut self, end: &Arc<End>) -> PyErr {
+        PyEOFError::new_err(end.to_string())
+    }
+}
+
+impl<'py> PyDriver<'_, 'py> {
+    fn answer(
+        &self,
+        waiter: Waiter,
+        is_exception: bool,
+        payload: Payload<PyBulk>,
+        body: usize,
+    ) -> PyResult<()> {
+        let slot = match waiter {
+            Waiter::Nobody => return Ok(()),
+            Waiter::Thread(slot) => slot,
+            Waiter::Result(result) => {
+                let result = result.into_bound(self.py());
+                return self.complete_with(is_exception, &payload, body, |is_exception, object| {
+                    result.get().complete(&result, is_exception, object)
+                });
+            }
+            Waiter::Callback(callback) => {
+                let callback = callback.into_bound(self.py());
+                return self.complete_with(is_exception, &payload, body, |is_exception, object| {
+                    callback.call1((is_exception, object)).map(drop)
+                });
+            }
+        };
+        if is_exception {
+            slot.put(Outcome::Exception(payload, body));
+            return Ok(());
+        }
+        let mut model = PyModel::new(self.conn);
+        slot.put(match boxing::take_boxed(&mut model, &payload, body) {
+            Ok(value) => Outcome::Value(value.unbind(), model.incomplete),
+            Err(Raised(error)) => Outcome::Unreadable(error),
+        });
+        Ok(())
+    }
+
+    /// Reads an answer for whoever asked for it asynchronously. The read role is passed on before
+    /// any code of the user runs.
+    fn complete_with(
+        &self,
+        is_exception: bool,
+        payload: &Payload<PyBulk>,
+        body: usize,
+        complete: impl FnOnce(bool, Py<PyAny>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let py = self.py();
+        if is_exception {
+            self.link.pass_on();
+            let error = load_exception(self.conn, payload, body).unwrap_or_else(|error| error);
+            return complete(true, error.into_value(py).into_any());
+        }
+        let mut model = PyModel::new(self.conn);
+        let value = boxing::take_boxed(&mut model, payload, body);
+        let incomplete = model.incomplete;
+        self.link.pass_on();
+        let value = value.map_err(PyErr::from).and_then(|value| {
+            netref::complete_all(self.conn, incomplete)?;
+            Ok(value)
+        });
+        match value {
+            Ok(value) => complete(false, value.unbind()),
+            Err(error) => complete(true, error.into_value(py).into_any()),
+        }
+    }
+
+    /// An answer that nobody waits for any more. What it refers to is released undecoded.
+    fn orphan(
+        &self,
+        number: Option<u64>,
+        is_exception: bool,
+        payload: &Payload<PyBulk>,
+        body: usize,
+    ) -> PyResult<()> {
+        if !is_exception {
+            for id in boxing::remote_refs(payload, body) {
+                self.conn.get().push_release(id.encoded, 1);
+            }
+        }
+        self.link.pass_on();
+        self.conn.get().log_debug(
+            self.py(),
+            &format!("dropped an answer to request {number:?}: nobody waits for it"),
+        )
+    }
+
+    fn request(&self, payload: Payload<PyBulk>, seq: &[u8], body: usize) -> PyResult<()> {
+        let py = self.py();
+        if let Some((id, count)) = dispatch::peek_release(&payload, body) {
+            let released = self.conn.get().release(&id, count);
+            let known = !matches!(released, Released::Unknown);
+            if known {
+                self.push_reply(seq, |_, out| {
+                    dispatch::put_boxed_with(out, Writer::put_none);
+                    Ok(())
+                })?;
+                self.link.pass_on();
+                // The object may run its finalizer now, with no lock held and the role passed on.
+                drop(released);
+                return Ok(());
+            }
+        }
+        let mut model = PyModel::new(self.conn);
+        let request = dispatch::read_request(&mut model, &payload, body);
+        let incomplete = std::mem::take(&mut model.incomplete);
+        drop(payload);
+        self.link.pass_on();
+        let result = request.map_err(PyErr::from).and_then(|request| {
+            netref::complete_all(self.conn, incomplete)?;
+            self.perform(request)
+        });
+        let error = match result {
+            Ok(value) => {
+                match self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &value)) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        if self.stays_local(py, &error)? {
+            return Err(error);
+        }
+        self.push_exception(seq, error)
+    }
+
+    fn perform(&self, request: Request<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        // A handler can run for long: what is finished must not wait behind it.
+        if self.link.has_output() {
+            let mut driver = PyDriver::new(self.conn, self.link);
+            self.link.flush(&mut driver, None)?;
+        }
+        Ok(dispatch::dispatch(&mut PyModel::new(self.conn), request)?)
+    }
+
+    fn push_reply(
+        &self,
+        seq: &[u8],
+        fill: impl FnOnce(&mut PyModel<'_, 'py>, &mut Writer<PyBulk>) -> Result<(), Raised>,
+    ) -> PyResult<()> {
+        let mut out = Writer::new_frame();
+        message::put_head(&mut out, MessageKind::Reply, seq);
+        fill(&mut PyModel::new(self.conn), &mut out)?;
+        self.conn.get().push(self.link, out)
+    }
+
+    fn push_exception(&self, seq: &[u8], error: PyErr) -> PyResult<()> {
+        let py = self.py();
+        let mut out = Writer::new_frame();
+        message::put_head(&mut out, MessageKind::Exception, seq);
+        if error.get_type(py).is(py.get_type::<PyStopIteration>()) {
+            Vinegar::StopIteration.write(&mut out);
+        } else {
+            let dumped = self.conn.get().dump_exception(self.conn, &error)?;
+            crate::brine::write_plain(&dumped, &mut out, 0)?;
+        }
+        self.conn.get().push(self.link, out)
+    }
+
+    /// Whether an exception is for this process, not for the peer.
+    fn stays_local(&self, py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+        let class = error.get_type(py);
+        let key = if class.is(py.get_type::<PySystemExit>()) {
+            intern!(py, "propagate_SystemExit_locally")
+        } else if class.is(py.get_type::<PyKeyboardInterrupt>()) {
+            intern!(py, "propagate_KeyboardInterrupt_locally")
+        } else {
+            return Ok(false);
+        };
+        self.conn.get().config(py).get_item(key)?.map_or(Ok(false), |value| value.is_truthy())
+    }
+}
+
+/// Makes the exception that a message holds.
+pub(crate) fn load_exception(
+    conn: &Bound<'_, Engine>,
+    payload: &Payload<PyBulk>,
+    body: usize,
+) -> PyResult<PyErr> {
+    let py = conn.py();
+    let mut reader = payload.reader_at(body);
+    let raw = crate::brine::read_plain(py, &mut reader, 0)?;
+    let loaded = conn.as_any().call_method1(intern!(py, "_unbox_exc"), (raw,))?;
+    Ok(PyErr::from_value(loaded))
+}
+
+/// Completes a frame. Compresses it where that pays.
+pub(crate) fn seal(out: Writer<PyBulk>, compress: Option<usize>) -> PyResult<Frame<PyBulk>> {
+    let frame = Frame::seal(out).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(match compress {
+        Some(threshold) if frame.len() > threshold + 6 && frame.compressible() => frame.compressed(),
+        _ => frame,
+    })
+}

@@ -1,0 +1,188 @@
+//! The object model of the Python face: CPython objects as values.
+
+use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyModule, PyString, PyTuple, PyType};
+use rpyc_proto::id::{EncodedId, IdPack};
+use rpyc_proto::model::{ObjectModel, ProtocolError};
+use rpyc_proto::wire::{Reader, Writer};
+
+use crate::brine::{self, decode_error};
+use crate::bulk::PyBulk;
+use crate::engine::Engine;
+use crate::netref::PyNetref;
+
+/// A Python exception, as the protocol crate sees it.
+#[derive(Debug)]
+pub(crate) struct Raised(pub(crate) PyErr);
+
+impl From<PyErr> for Raised {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Raised> for PyErr {
+    fn from(raised: Raised) -> Self {
+        raised.0
+    }
+}
+
+impl From<ProtocolError> for Raised {
+    fn from(error: ProtocolError) -> Self {
+        Self(match error {
+            ProtocolError::Decode(error) => decode_error(error),
+            ProtocolError::Label(_) => PyValueError::new_err(error.to_string()),
+            ProtocolError::Handler(number) => PyKeyError::new_err(number),
+            ProtocolError::Arity { .. } => PyTypeError::new_err(error.to_string()),
+        })
+    }
+}
+
+/// The values of one connection, for as long as one message is read or written.
+pub(crate) struct PyModel<'a, 'py> {
+    pub(crate) conn: &'a Bound<'py, Engine>,
+    /// Proxies that were made and whose class is still to be found out.
+    pub(crate) incomplete: Vec<Py<PyNetref>>,
+}
+
+impl<'a, 'py> PyModel<'a, 'py> {
+    pub(crate) const fn new(conn: &'a Bound<'py, Engine>) -> Self {
+        Self { conn, incomplete: Vec::new() }
+    }
+
+    pub(crate) fn py(&self) -> Python<'py> {
+        self.conn.py()
+    }
+
+    fn engine(&self) -> &'a Engine {
+        self.conn.get()
+    }
+}
+
+impl<'py> ObjectModel for PyModel<'_, 'py> {
+    type Value = Bound<'py, PyAny>;
+    type Bulk = PyBulk;
+    type Error = Raised;
+
+    fn read_plain(&mut self, reader: &mut Reader<'_, PyBulk>) -> Result<Self::Value, Raised> {
+        Ok(brine::read_plain(self.py(), reader, 0)?)
+    }
+
+    fn write_plain(&mut self, value: &Self::Value, out: &mut Writer<PyBulk>) -> Result<bool, Raised> {
+        Ok(brine::write_plain(value, out, 0)?)
+    }
+
+    fn tuple_items(&self, value: &Self::Value) -> Option<Vec<Self::Value>> {
+        value.cast_exact::<PyTuple>().ok().map(|tuple| tuple.iter().collect())
+    }
+
+    fn make_tuple(&mut self, items: Vec<Self::Value>) -> Result<Self::Value, Raised> {
+        Ok(PyTuple::new(self.py(), items)?.into_any())
+    }
+
+    fn write_own_proxy(&mut self, value: &Self::Value, out: &mut Writer<PyBulk>) -> bool {
+        let Ok(netref) = value.cast::<PyNetref>() else {
+            return false;
+        };
+        let own = netref.get().is_of(self.conn);
+        if own {
+            out.put_raw(netref.get().id().as_bytes());
+        }
+        own
+    }
+
+    fn write_export(&mut self, value: &Self::Value, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+        let identity = value.as_ptr() as usize;
+        let exports = &self.engine().exports;
+        if let Some(id) = exports.lock().export_again(identity) {
+            out.put_raw(id.as_bytes());
+            return Ok(());
+        }
+        let name = IdName::of(value)?;
+        let mut table = exports.lock();
+        // Finding the name may have run code that exported the object.
+        if let Some(id) = table.export_again(identity) {
+            out.put_raw(id.as_bytes());
+            return Ok(());
+        }
+        let limit = self.engine().limits().exports;
+        if table.len() >= limit {
+            drop(table);
+            let text = format!("the peer already holds references to {limit} objects");
+            return Err(PyRuntimeError::new_err(text).into());
+        }
+        let instance = if name.is_class { 0 } else { table.take_instance() };
+        let id = EncodedId::new(&name.name, name.class, instance);
+        out.put_raw(id.as_bytes());
+        let replaced = table.insert(id, identity, value.clone().unbind());
+        drop(table);
+        drop(replaced);
+        Ok(())
+    }
+
+    fn local(&mut self, id: IdPack<'_>) -> Result<Self::Value, Raised> {
+        self.engine().local(self.py(), &id).ok_or_else(|| unknown_object(self.py(), &id).into())
+    }
+
+    fn proxy(&mut self, id: IdPack<'_>) -> Result<Self::Value, Raised> {
+        let (netref, complete) = self.engine().proxy(self.conn, &id)?;
+        if !complete {
+            self.incomplete.push(netref.clone().unbind());
+        }
+        Ok(netref.into_any())
+    }
+}
+
+/// The error for a reference to an object that is not in the table: KeyError with the id pack.
+fn unknown_object(py: Python<'_>, id: &IdPack<'_>) -> PyErr {
+    match brine::read_plain::<()>(py, &mut Reader::new(id.encoded), 0) {
+        Ok(pack) => PyKeyError::new_err(pack.unbind()),
+        Err(error) => error,
+    }
+}
+
+/// The part of an id pack that says what class an object has.
+struct IdName {
+    name: String,
+    class: i64,
+    is_class: bool,
+}
+
+impl IdName {
+    fn of(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = obj.py();
+        if let Ok(netref) = obj.cast::<PyNetref>() {
+            // A proxy of another connection keeps its class; its instance gets an id of our own, so
+            // that ids of two processes can't collide.
+            return netref.get().class_part(py).map(|(name, class, is_class)| Self {
+                name,
+                class,
+                is_class,
+            });
+        }
+        if obj.is_instance_of::<PyType>() || obj.is_instance_of::<PyModule>() {
+            let pack = py
+                .import(intern!(py, "rpyc.lib"))?
+                .getattr(intern!(py, "get_id_pack"))?
+                .call1((obj,))?;
+            let (name, class, instance): (String, i64, i64) = pack.extract()?;
+            return Ok(Self { name, class, is_class: instance == 0 });
+        }
+        let class = obj.getattr(intern!(py, "__class__"))?;
+        Ok(Self {
+            name: dotted_name(&class)?,
+            class: obj.get_type().as_ptr() as i64,
+            is_class: false,
+        })
+    }
+}
+
+fn dotted_name(class: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = class.py();
+    let module = class.getattr(intern!(py, "__module__"))?.str()?;
+    let name = class.getattr(intern!(py, "__name__"))?;
+    let name = name.cast::<PyString>()?;
+    Ok(format!("{}.{}", module.to_str()?, name.to_str()?))
+}

@@ -1,0 +1,89 @@
+//! Whether a connection may take the native path.
+//!
+//! Programs subclass and patch the names of RPyC's Python layer. Such a connection is driven through
+//! its Python methods, so the extension takes effect; all others are driven natively. What decides
+//! is `rpyc.core.protocol._is_native`, a Python function over the names themselves. Its answer is
+//! kept until something it depends on changes:
+//!
+//! * the connection's class or one of its bases, seen by CPython's version tag of the type;
+//! * `AsyncResult`, likewise;
+//! * anything else (module globals, brine's registries, attributes of one connection): whatever
+//!   notices such a change calls [`extension_changed`].
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::engine::Engine;
+use crate::result::PyAsyncResult;
+
+static EPOCH: AtomicU64 = AtomicU64::new(1);
+static BRINE_EXTENDED: AtomicBool = AtomicBool::new(false);
+
+/// Tells the engine that a name that programs may replace was assigned.
+#[pyfunction]
+pub(crate) fn extension_changed() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Tells the engine whether brine's registries were extended.
+#[pyfunction]
+pub(crate) fn brine_extended(extended: bool) {
+    BRINE_EXTENDED.store(extended, Ordering::Relaxed);
+    extension_changed();
+}
+
+/// Whether brine's registries were extended.
+#[pyfunction]
+pub(crate) fn is_brine_extended() -> bool {
+    BRINE_EXTENDED.load(Ordering::Relaxed)
+}
+
+/// The kept decision of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Native {
+    epoch: AtomicU64,
+    class: AtomicU32,
+    result: AtomicU32,
+    native: AtomicBool,
+}
+
+impl Native {
+    pub(crate) fn is_native(&self, conn: &Bound<'_, Engine>) -> bool {
+        let epoch = EPOCH.load(Ordering::Relaxed);
+        let class = version_tag(&conn.get_type());
+        let result = version_tag(&conn.py().get_type::<PyAsyncResult>());
+        if class != 0
+            && result != 0
+            && self.epoch.load(Ordering::Relaxed) == epoch
+            && self.class.load(Ordering::Relaxed) == class
+            && self.result.load(Ordering::Relaxed) == result
+        {
+            return self.native.load(Ordering::Relaxed);
+        }
+        // A failing decision is a bug of ours; the Python path works in any case.
+        let native = decide(conn).unwrap_or(false);
+        self.native.store(native, Ordering::Relaxed);
+        self.epoch.store(epoch, Ordering::Relaxed);
+        self.class.store(version_tag(&conn.get_type()), Ordering::Relaxed);
+        self.result.store(version_tag(&conn.py().get_type::<PyAsyncResult>()), Ordering::Relaxed);
+        native
+    }
+}
+
+fn decide(conn: &Bound<'_, Engine>) -> PyResult<bool> {
+    let py = conn.py();
+    py.import(intern!(py, "rpyc.core.protocol"))?
+        .getattr(intern!(py, "_is_native"))?
+        .call1((conn,))?
+        .is_truthy()
+}
+
+/// CPython's version tag of a type: it changes with the type and its bases. 0: none assigned now.
+#[expect(unsafe_code, reason = "the tag is a field of the type object only")]
+fn version_tag(class: &Bound<'_, PyType>) -> u32 {
+    // SAFETY: a type object is a PyTypeObject; we are attached, so nobody changes it meanwhile.
+    unsafe { (*class.as_type_ptr()).tp_version_tag }
+}

@@ -1,0 +1,520 @@
+//! `BaseNetref`: the proxy of a remote object.
+//!
+//! The class is native, so attribute access and calls take the shortest way. Its metaclass, the
+//! classes made for remote classes, and what is rarely used live in `rpyc.core.netref`.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use pyo3::basic::CompareOp;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFrozenSet, PyString, PyTuple, PyType};
+use rpyc_proto::consts::Handler;
+use rpyc_proto::id::EncodedId;
+use rpyc_proto::wire::{Reader, Writer};
+
+use crate::brine;
+use crate::bulk::PyBulk;
+use crate::engine::Engine;
+use crate::request::{self, IdByValue, On};
+
+/// A proxy of a remote object. Programs use it as if it were the object.
+#[pyclass(subclass, weakref, frozen, name = "BaseNetref", module = "rpyc.core.netref")]
+#[derive(Debug)]
+pub(crate) struct PyNetref {
+    conn: Py<PyAny>,
+    /// The connection is one of ours, not just something that quacks like it.
+    native: bool,
+    id: EncodedId,
+    /// References that the owner counts for this proxy.
+    references: AtomicI64,
+    /// Whether the proxy has the class that its remote class asks for.
+    complete: AtomicBool,
+    /// The address under which the connection lists it; 0: not listed.
+    listed: AtomicUsize,
+    /// The key of a remembered class that this proxy uses.
+    class_key: Mutex<Option<Box<[u8]>>>,
+}
+
+impl PyNetref {
+    /// A proxy whose references are counted by the engine.
+    pub(crate) fn native(conn: &Bound<'_, Engine>, id: EncodedId) -> Self {
+        Self {
+            conn: conn.clone().into_any().unbind(),
+            native: true,
+            id,
+            references: AtomicI64::new(1),
+            complete: AtomicBool::new(false),
+            listed: AtomicUsize::new(0),
+            class_key: Mutex::new(None),
+        }
+    }
+
+    /// The id pack, encoded.
+    pub(crate) const fn id(&self) -> &EncodedId {
+        &self.id
+    }
+
+    /// Whether it belongs to this connection.
+    pub(crate) fn is_of(&self, conn: &Bound<'_, Engine>) -> bool {
+        self.conn.is(conn)
+    }
+
+    /// Notes the address under which the connection lists it.
+    pub(crate) fn set_listed(&self, address: usize) {
+        self.listed.store(address, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_reference(&self) {
+        self.references.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// The proxy has its class now. `key`: the remembered class that it uses.
+    pub(crate) fn set_complete(&self, key: Option<&[u8]>) {
+        *self.class_key.lock() = key.map(Into::into);
+        self.complete.store(true, Ordering::Release);
+    }
+
+    /// Name, class id and whether it stands for a class.
+    pub(crate) fn class_part(&self, py: Python<'_>) -> PyResult<(String, i64, bool)> {
+        let (name, class, instance): (String, i64, Bound<'_, PyAny>) =
+            self.id_pack(py)?.extract()?;
+        Ok((name, class, instance.eq(0)?))
+    }
+
+    fn engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
+        self.native.then(|| {
+            #[expect(unsafe_code, reason = "the type was checked when the proxy was made")]
+            // SAFETY: `native` is only set for an Engine.
+            unsafe {
+                self.conn.bind(py).cast_unchecked()
+            }
+        })
+    }
+
+    /// The engine, if the connection takes the native path right now.
+    fn native_engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
+        self.engine(py).filter(|engine| engine.get().is_native(engine))
+    }
+
+    fn id_pack<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        brine::read_plain::<()>(py, &mut Reader::new(self.id.as_bytes()), 0)
+    }
+}
+
+/// Performs a synchronous request on a proxy: natively if nothing on the way is overridden, else
+/// through the module's `syncreq`.
+fn request<'py, const N: usize>(
+    netref: &Bound<'py, PyNetref>,
+    handler: Handler,
+    args: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = netref.py();
+    if let Some(engine) = netref.get().native_engine(py) {
+        return request::sync(engine, handler, On(netref.get(), args));
+    }
+    let number = handler.number().into_pyobject(py)?.into_any();
+    let all = [netref.as_any(), &number].into_iter().chain(args);
+    let all = PyTuple::new(py, all.collect::<Vec<_>>())?;
+    module(py)?.getattr(intern!(py, "syncreq"))?.call1(all)
+}
+
+fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "rpyc.core.netref"))
+}
+
+#[pymethods]
+impl PyNetref {
+    #[new]
+    fn new(conn: &Bound<'_, PyAny>, id_pack: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut out = Writer::<PyBulk>::new();
+        if !id_pack.is_instance_of::<PyTuple>() || !brine::write_plain(id_pack, &mut out, 0)? {
+            return Err(PyTypeError::new_err("id_pack must be a tuple of a text and two ints"));
+        }
+        Ok(Self {
+            conn: conn.clone().unbind(),
+            native: conn.is_instance_of::<Engine>(),
+            id: EncodedId::from_canonical(&out.into_payload().head),
+            references: AtomicI64::new(1),
+            complete: AtomicBool::new(true),
+            listed: AtomicUsize::new(0),
+            class_key: Mutex::new(None),
+        })
+    }
+
+    fn __getattribute__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if name.to_str()?.starts_with("__") {
+            if let Some(found) = local_attribute(slf, name)? {
+                return Ok(found);
+            }
+        }
+        request(slf, Handler::GetAttr, [name.as_any()])
+    }
+
+    fn __setattr__<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyString>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<()> {
+        if is_local(name)? {
+            return generic_setattr(slf, name, Some(value));
+        }
+        request(slf, Handler::SetAttr, [name.as_any(), value]).map(drop)
+    }
+
+    fn __delattr__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<()> {
+        if is_local(name)? {
+            return generic_setattr(slf, name, None);
+        }
+        request(slf, Handler::DelAttr, [name.as_any()]).map(drop)
+    }
+
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        request(slf, Handler::Repr, [])
+    }
+
+    fn __str__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        request(slf, Handler::Str, [])
+    }
+
+    fn __hash__(slf: &Bound<'_, Self>) -> PyResult<isize> {
+        request(slf, Handler::Hash, [])?.extract()
+    }
+
+    fn __dir__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let names = request(slf, Handler::Dir, [])?;
+        Ok(pyo3::types::PyList::new(slf.py(), names.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any())
+    }
+
+    fn __richcmp__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let op = match op {
+            CompareOp::Lt => intern!(py, "__lt__"),
+            CompareOp::Le => intern!(py, "__le__"),
+            CompareOp::Eq => intern!(py, "__eq__"),
+            CompareOp::Ne => intern!(py, "__ne__"),
+            CompareOp::Gt => intern!(py, "__gt__"),
+            CompareOp::Ge => intern!(py, "__ge__"),
+        };
+        request(slf, Handler::Cmp, [other, op.as_any()])
+    }
+
+    fn __cmp__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        request(slf, Handler::Cmp, [other, intern!(slf.py(), "__cmp__").as_any()])
+    }
+
+    fn __exit__<'py>(
+        slf: &Bound<'py, Self>,
+        exc: &Bound<'py, PyAny>,
+        typ: &Bound<'py, PyAny>,
+        tb: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // RPyC sends the first argument only, whatever its name: the exception's class.
+        let _ = (typ, tb);
+        request(slf, Handler::CtxExit, [exc])
+    }
+
+    fn __reduce_ex__<'py>(
+        slf: &Bound<'py, Self>,
+        protocol: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        module(slf.py())?.getattr("_reduce_ex")?.call1((slf, protocol))
+    }
+
+    fn __instancecheck__<'py>(
+        slf: &Bound<'py, Self>,
+        other: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        module(slf.py())?.getattr("_instancecheck")?.call1((slf, other))
+    }
+
+    #[getter(____conn__)]
+    fn conn(&self, py: Python<'_>) -> Py<PyAny> {
+        self.conn.clone_ref(py)
+    }
+
+    #[getter(____id_pack__)]
+    fn id_pack_property<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.id_pack(py)
+    }
+
+    #[getter(____refcount__)]
+    fn references(&self) -> i64 {
+        self.references.load(Ordering::Relaxed)
+    }
+
+    #[setter(____refcount__)]
+    fn set_references(&self, count: i64) {
+        self.references.store(count, Ordering::Relaxed);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.conn)
+    }
+}
+
+impl Drop for PyNetref {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let Some(engine) = self.engine(py) else {
+                return;
+            };
+            let state = engine.get();
+            state.proxies.remove(&self.id, self.listed.load(Ordering::Relaxed));
+            if let Some(key) = self.class_key.lock().take() {
+                state.proxies.release_class(&key);
+            }
+            // The object may be dying while an exception is on its way: keep that.
+            let pending = PyErr::take(py);
+            state.release_proxy(engine, &self.id, self.references.load(Ordering::Relaxed));
+            if let Some(pending) = pending {
+                pending.restore(py);
+            }
+        });
+    }
+}
+
+/// What a local name is on the proxy itself. `None`: the name is remote after all.
+fn local_attribute<'py>(
+    slf: &Bound<'py, PyNetref>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = slf.py();
+    match name.to_str()? {
+        "__doc__" => return Ok(None),
+        "__array_struct__" | "__array_interface__" => {
+            return Err(PyAttributeError::new_err(()));
+        }
+        "__getattr__" => {
+            let getattr = module(py)?.getattr("_getattr")?;
+            return Ok(Some(getattr.call_method1("__get__", (slf,))?));
+        }
+        "__call__" | "__array__" => {}
+        _ if !is_local(name)? => return Ok(None),
+        _ => {}
+    }
+    match generic_getattr(slf, name) {
+        Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// Whether a name belongs to the proxy, not to the remote object.
+fn is_local(name: &Bound<'_, PyString>) -> PyResult<bool> {
+    if !name.to_str()?.starts_with("__") {
+        return Ok(false);
+    }
+    let py = name.py();
+    let names = module(py)?.getattr(intern!(py, "LOCAL_ATTRS"))?;
+    match names.cast::<PyFrozenSet>() {
+        Ok(names) => names.contains(name),
+        Err(_) => names.contains(name),
+    }
+}
+
+#[expect(unsafe_code, reason = "CPython's own attribute lookup has no safe wrapper")]
+fn generic_getattr<'py>(
+    slf: &Bound<'py, PyNetref>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both are live objects; the result is a new reference or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            slf.py(),
+            pyo3::ffi::PyObject_GenericGetAttr(slf.as_ptr(), name.as_ptr()),
+        )
+    }
+}
+
+#[expect(unsafe_code, reason = "CPython's own attribute lookup has no safe wrapper")]
+fn generic_setattr<'py>(
+    slf: &Bound<'py, PyNetref>,
+    name: &Bound<'py, PyString>,
+    value: Option<&Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: all are live objects; a null value deletes.
+    let failed =
+        unsafe { pyo3::ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
+    if failed != 0 { Err(PyErr::fetch(slf.py())) } else { Ok(()) }
+}
+
+/// Gives proxies the classes that their remote classes ask for.
+pub(crate) fn complete_all(conn: &Bound<'_, Engine>, incomplete: Vec<Py<PyNetref>>) -> PyResult<()> {
+    for netref in incomplete {
+        complete(conn, netref.bind(conn.py()))?;
+    }
+    Ok(())
+}
+
+fn complete<'py>(conn: &Bound<'py, Engine>, netref: &Bound<'py, PyNetref>) -> PyResult<()> {
+    let py = conn.py();
+    let this = netref.get();
+    if this.is_complete() {
+        return Ok(());
+    }
+    let key = conn.get().class_key(&this.id);
+    let proxies = &conn.get().proxies;
+    // Another proxy of the class may have been completed meanwhile.
+    let class = match proxies.class(py, &key) {
+        Some(class) => class,
+        None => {
+            let methods = request::sync(conn, Handler::Inspect, IdByValue(this))?;
+            let class = module(py)?
+                .getattr(intern!(py, "class_factory"))?
+                .call1((this.id_pack(py)?, methods))?
+                .cast_into::<PyType>()?;
+            proxies.insert_class(&key, class.clone());
+            class
+        }
+    };
+    set_class(netref, &class)?;
+    this.set_complete(Some(&key));
+    Ok(())
+}
+
+/// Changes the class of a proxy to a subclass of `BaseNetref` without slots of its own.
+pub(crate) fn set_class(netref: &Bound<'_, PyNetref>, class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = netref.py();
+    module(py)?.getattr(intern!(py, "_set_class"))?.call1((netref, class)).map(drop)
+}
+
+/// Sends a synchronous request on a proxy: `handler` with the proxy and `args`.
+#[pyfunction]
+#[pyo3(signature = (proxy, handler, *args))]
+pub(crate) fn syncreq<'py>(
+    proxy: &Bound<'py, PyAny>,
+    handler: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = proxy.py();
+    if let Ok(netref) = proxy.cast::<PyNetref>() {
+        if let (Some(engine), Ok(number)) =
+            (netref.get().native_engine(py), handler.extract::<i64>())
+        {
+            let all = with_first(proxy, args)?;
+            let timeout = engine.get().sync_request_timeout(py)?;
+            return request::sync_within(engine, number, request::Any(&all), timeout);
+        }
+    }
+    let conn = proxy.getattr(intern!(py, "____conn__"))?;
+    let all = with_first(handler, &with_first(proxy, args)?)?;
+    conn.call_method1(intern!(py, "sync_request"), all)
+}
+
+fn with_first<'py>(
+    first: &Bound<'py, PyAny>,
+    rest: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let mut all = Vec::with_capacity(rest.len() + 1);
+    all.push(first.clone());
+    all.extend(rest.iter());
+    PyTuple::new(first.py(), all)
+}
+
+/// Makes instances of a proxy class callable natively.
+///
+/// The class must have been made by `class_factory` with a `__call__`: this replaces the slot that
+/// runs it.
+#[pyfunction]
+#[expect(unsafe_code, reason = "a slot of a type object is set")]
+pub(crate) fn install_call(class: &Bound<'_, PyType>) -> PyResult<()> {
+    if !class.is_subclass_of::<PyNetref>()? {
+        return Err(PyTypeError::new_err("a proxy class is expected"));
+    }
+    // SAFETY: the type is a heap type whose instances are PyNetrefs, and we are attached.
+    unsafe { (*class.as_type_ptr()).tp_call = Some(call_slot) };
+    Ok(())
+}
+
+/// `tp_call` of callable proxies.
+#[expect(unsafe_code, reason = "CPython calls it")]
+unsafe extern "C" fn call_slot(
+    slf: *mut pyo3::ffi::PyObject,
+    args: *mut pyo3::ffi::PyObject,
+    kwargs: *mut pyo3::ffi::PyObject,
+) -> *mut pyo3::ffi::PyObject {
+    // SAFETY: CPython calls a slot attached, with an instance of the class, a tuple and a dict or
+    // null. The result is a new reference, or null with an exception set. A panic must not unwind
+    // into C.
+    unsafe {
+        let py = Python::assume_attached();
+        let work = std::panic::AssertUnwindSafe(|| {
+            let netref = Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<PyNetref>();
+            let args = Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>();
+            let kwargs = Bound::from_borrowed_ptr_or_opt(py, kwargs)
+                .map(|kwargs| kwargs.cast_into_unchecked::<PyDict>());
+            call(&netref, &args, kwargs.as_ref())
+        });
+        let result = std::panic::catch_unwind(work).unwrap_or_else(|payload| {
+            Err(pyo3::panic::PanicException::new_err(panic_text(payload.as_ref())))
+        });
+        match result {
+            Ok(value) => value.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                std::ptr::null_mut()
+            }
+        }
+    }
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned()))
+        .unwrap_or_else(|| "a call panicked".to_owned())
+}
+
+fn call<'py>(
+    netref: &Bound<'py, PyNetref>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = netref.py();
+    let kwargs = match kwargs {
+        Some(kwargs) if !kwargs.is_empty() => kwargs.items().to_tuple(),
+        _ => PyTuple::empty(py),
+    };
+    request(netref, Handler::Call, [args.as_any(), kwargs.as_any()])
+}
+
+/// Makes `metaclass` the class of `BaseNetref`, and so of all proxy classes.
+///
+/// It must be a subclass of `type` that adds no memory to its instances.
+#[pyfunction]
+#[expect(unsafe_code, reason = "the class of a class is set")]
+pub(crate) fn set_metaclass(metaclass: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = metaclass.py();
+    let class = py.get_type::<PyNetref>();
+    let same_memory = |size: &str| -> PyResult<bool> {
+        metaclass.getattr(size)?.eq(py.get_type::<PyType>().getattr(size)?)
+    };
+    if !metaclass.is_subclass_of::<PyType>()? || !same_memory("__basicsize__")? {
+        return Err(PyTypeError::new_err("a subclass of type without slots of its own is expected"));
+    }
+    // SAFETY: both are type objects of one memory layout, as was checked; we are attached. The class
+    // holds a reference to its class if that is a heap type, which the new one is.
+    unsafe {
+        let metaclass = metaclass.clone().into_ptr().cast();
+        (*class.as_ptr()).ob_type = metaclass;
+        pyo3::ffi::PyType_Modified(class.as_type_ptr());
+    }
+    Ok(())
+}

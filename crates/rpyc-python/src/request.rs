@@ -1,0 +1,182 @@
+//! Requests: made natively, and waited for.
+
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyTimeoutError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use rpyc_proto::boxing;
+use rpyc_proto::consts::Handler;
+use rpyc_proto::dispatch;
+use rpyc_proto::wire::Writer;
+
+use crate::bulk::PyBulk;
+use crate::driver::{self, PyDriver};
+use crate::engine::{Engine, PyLink};
+use crate::model::{PyModel, Raised};
+use crate::netref::{self, PyNetref};
+use crate::waiter::{Outcome, Slot, Waiter};
+
+/// How long a synchronous request waits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Timeout {
+    /// Without limit.
+    Never,
+    /// This many seconds.
+    After(f64),
+}
+
+impl Timeout {
+    /// RPyC's reading of a number of seconds: None and negative ones mean no limit.
+    pub(crate) fn from_seconds(seconds: Option<f64>) -> Self {
+        match seconds {
+            Some(seconds) if seconds >= 0.0 => Self::After(seconds),
+            _ => Self::Never,
+        }
+    }
+
+    /// The moment it is over. `None`: never.
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Never => None,
+            Self::After(seconds) => {
+                Duration::try_from_secs_f64(seconds).ok().and_then(|wait| Instant::now().checked_add(wait))
+            }
+        }
+    }
+}
+
+/// What a request says: its handler, and how its boxed arguments are written.
+pub(crate) trait Arguments<'py> {
+    fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised>;
+}
+
+/// Any arguments, boxed as one tuple.
+pub(crate) struct Any<'a, 'py>(pub(crate) &'a Bound<'py, PyTuple>);
+
+impl<'py> Arguments<'py> for Any<'_, 'py> {
+    fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+        boxing::put_boxed(model, out, self.0.as_any())
+    }
+}
+
+/// A proxy of the connection, then further arguments.
+pub(crate) struct On<'a, 'py, const N: usize>(
+    pub(crate) &'a PyNetref,
+    pub(crate) [&'a Bound<'py, PyAny>; N],
+);
+
+impl<'py, const N: usize> Arguments<'py> for On<'_, 'py, N> {
+    fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+        dispatch::put_target(out, self.0.id().as_bytes(), N);
+        self.1.iter().try_for_each(|arg| boxing::put_boxed(model, out, arg))
+    }
+}
+
+/// An id pack by value, as INSPECT takes it.
+pub(crate) struct IdByValue<'a>(pub(crate) &'a PyNetref);
+
+impl<'py> Arguments<'py> for IdByValue<'_> {
+    fn write(self, _: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+        dispatch::put_boxed_with(out, |out| {
+            out.put_tuple(1);
+            out.put_raw(self.0.id().as_bytes());
+        });
+        Ok(())
+    }
+}
+
+/// Sends a request whose answer goes to `waiter`. Tells its sequence number.
+pub(crate) fn send<'py>(
+    conn: &Bound<'py, Engine>,
+    link: &PyLink,
+    handler: i64,
+    args: impl Arguments<'py>,
+    waiter: Waiter,
+) -> PyResult<u64> {
+    let seq = link.session().lock().take_seq();
+    let mut out = Writer::new_frame();
+    dispatch::put_request(&mut out, seq, handler);
+    args.write(&mut PyModel::new(conn), &mut out)?;
+    // Only now: a request that can't be written has no answer to wait for.
+    let begun = link.session().lock().begin_numbered(seq, waiter);
+    begun.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    conn.get().push(link, out)?;
+    Ok(seq)
+}
+
+/// Performs a request and waits for its answer, for as long as the configuration says.
+pub(crate) fn sync<'py>(
+    conn: &Bound<'py, Engine>,
+    handler: Handler,
+    args: impl Arguments<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let timeout = conn.get().sync_request_timeout(conn.py())?;
+    sync_within(conn, i64::from(handler.number()), args, timeout)
+}
+
+/// Performs a request and waits for its answer, up to `timeout`.
+pub(crate) fn sync_within<'py>(
+    conn: &Bound<'py, Engine>,
+    handler: i64,
+    args: impl Arguments<'py>,
+    timeout: Timeout,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = conn.py();
+    let link = conn.get().link()?;
+    let slot = Slot::new();
+    let seq = send(conn, link, handler, args, Waiter::Thread(slot.clone()))?;
+    let mut driver = PyDriver::new(conn, link);
+    let mut is_ready = |_: &mut PyDriver<'_, 'py>| slot.is_ready();
+    let waited = link.wait(&mut driver, &mut is_ready, timeout.deadline());
+    let done = match waited {
+        Ok(done) => done,
+        Err(error) => {
+            link.session().lock().cancel(seq);
+            return Err(after_failure(conn, link, error));
+        }
+    };
+    // Taken out first: dropping it may run user code, which must not happen under the lock.
+    let outcome = if done { slot.take() } else { None };
+    match outcome {
+        Some(Outcome::Value(value, incomplete)) => {
+            netref::complete_all(conn, incomplete)?;
+            Ok(value.into_bound(py))
+        }
+        Some(Outcome::Exception(payload, body)) => {
+            Err(driver::load_exception(conn, &payload, body).unwrap_or_else(|error| error))
+        }
+        Some(Outcome::Unreadable(error)) => Err(error),
+        None => {
+            let cancelled = link.session().lock().cancel(seq);
+            drop(cancelled);
+            Err(expired(handler, timeout))
+        }
+    }
+}
+
+/// The error of a request that was not answered in time.
+fn expired(handler: i64, timeout: Timeout) -> PyErr {
+    let operation = Handler::from_wire(handler)
+        .map_or_else(|| format!("handler {handler}"), |handler| format!("{handler:?}").to_uppercase());
+    let after = match timeout {
+        Timeout::After(seconds) => seconds,
+        Timeout::Never => f64::INFINITY,
+    };
+    PyTimeoutError::new_err(format!(
+        "result expired: no answer to {operation} within {after} seconds \
+         (config key sync_request_timeout)"
+    ))
+}
+
+/// After a wait failed: if the connection ended, it is cleaned up now, by whoever noticed.
+pub(crate) fn after_failure(conn: &Bound<'_, Engine>, link: &PyLink, error: PyErr) -> PyErr {
+    let py = conn.py();
+    if link.end().is_some() && error.is_instance_of::<PyEOFError>(py) {
+        if let Err(failed) = conn.as_any().call_method0("_on_link_end") {
+            failed.write_unraisable(py, Some(conn.as_any()));
+        }
+    }
+    error
+}
+

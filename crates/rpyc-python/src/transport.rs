@@ -1,0 +1,162 @@
+//! The transports of the Python face: descriptors driven natively, and channels driven through their
+//! Python methods.
+
+use std::io;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::PyException;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use rpyc::link::Inbox;
+use rpyc::transport::{BulkOf, Pipe, Received, SendQueue, Socket, Transport};
+use rpyc_proto::wire::Payload;
+
+use crate::bulk::PyBulkBuffer;
+
+/// The longest single `poll` of a Python channel: a close is noticed within it.
+const POLL_SLICE: Duration = Duration::from_millis(250);
+
+/// How a connection's bytes move.
+#[derive(Debug)]
+pub(crate) enum PyTransport {
+    /// A socket, by its descriptor.
+    Socket(Socket<PyBulkBuffer>),
+    /// Two pipes, by their descriptors.
+    Pipe(Pipe<PyBulkBuffer>),
+    /// Anything that quacks like a `Channel`.
+    Channel(PyChannel),
+}
+
+/// A Python object with `poll`, `recv` and `send`.
+#[derive(Debug)]
+pub(crate) struct PyChannel {
+    channel: Py<PyAny>,
+    /// What a method raised that is not about the connection: KeyboardInterrupt, say.
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl PyTransport {
+    pub(crate) const fn channel(channel: Py<PyAny>) -> Self {
+        Self::Channel(PyChannel { channel, raised: Mutex::new(None) })
+    }
+
+    /// An exception that ended a wait and belongs to the waiting thread.
+    pub(crate) fn take_raised(&self) -> Option<PyErr> {
+        match self {
+            Self::Channel(channel) => channel.raised.lock().take(),
+            Self::Socket(_) | Self::Pipe(_) => None,
+        }
+    }
+}
+
+impl Transport for PyTransport {
+    type Buffer = PyBulkBuffer;
+
+    fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.send(queue),
+            Self::Pipe(pipe) => pipe.send(queue),
+            Self::Channel(channel) => channel.send(queue),
+        }
+    }
+
+    fn receive(
+        &self,
+        inbox: &mut Inbox<Self::Buffer>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
+        match self {
+            Self::Socket(socket) => socket.receive(inbox, timeout),
+            Self::Pipe(pipe) => pipe.receive(inbox, timeout),
+            Self::Channel(channel) => channel.receive(inbox, timeout),
+        }
+    }
+
+    fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
+        match self {
+            Self::Socket(socket) => socket.wait_to_send(or_read, timeout),
+            Self::Pipe(pipe) => pipe.wait_to_send(or_read, timeout),
+            // A Python channel sends until it is done.
+            Self::Channel(_) => Ok(false),
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.is_local(),
+            // A Python channel compresses itself.
+            Self::Pipe(_) | Self::Channel(_) => true,
+        }
+    }
+
+    fn shutdown(&self) {
+        match self {
+            Self::Socket(socket) => socket.shutdown(),
+            Self::Pipe(pipe) => pipe.shutdown(),
+            // The connection closes its channel itself, in Python.
+            Self::Channel(_) => {}
+        }
+    }
+}
+
+impl PyChannel {
+    fn send(&self, queue: &mut SendQueue<BulkOf<PyTransport>>) -> io::Result<()> {
+        Python::attach(|py| {
+            while let Some(frame) = queue.frames.front() {
+                let payload = PyBytes::new(py, &frame.payload());
+                queue.frames.pop_front();
+                self.channel
+                    .call_method1(py, intern!(py, "send"), (payload,))
+                    .map_err(|error| self.io_error(py, error))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn receive(
+        &self,
+        inbox: &mut Inbox<PyBulkBuffer>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
+        let slice = timeout.map_or(POLL_SLICE, |timeout| timeout.min(POLL_SLICE));
+        Python::attach(|py| {
+            let payload = self.poll_and_recv(py, slice).map_err(|error| self.io_error(py, error));
+            match payload {
+                Ok(None) => Ok(Received::Nothing),
+                Ok(Some(payload)) => {
+                    if !payload.is_empty() {
+                        inbox.push(Payload::plain(payload));
+                    }
+                    Ok(Received::Data)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn poll_and_recv(&self, py: Python<'_>, slice: Duration) -> PyResult<Option<Vec<u8>>> {
+        let channel = self.channel.bind(py);
+        let timeout =
+            py.import(intern!(py, "rpyc.lib"))?.getattr(intern!(py, "Timeout"))?.call1((slice.as_secs_f64(),))?;
+        if !channel.call_method1(intern!(py, "poll"), (timeout,))?.is_truthy()? {
+            return Ok(None);
+        }
+        let payload = channel.call_method0(intern!(py, "recv"))?;
+        match payload.cast::<PyBytes>() {
+            Ok(bytes) => Ok(Some(bytes.as_bytes().to_vec())),
+            Err(_) => payload.extract().map(Some),
+        }
+    }
+
+    /// Tells errors of the connection from exceptions that belong to the thread.
+    fn io_error(&self, py: Python<'_>, error: PyErr) -> io::Error {
+        if error.is_instance_of::<PyException>(py) {
+            return io::Error::other(error.value(py).to_string());
+        }
+        *self.raised.lock() = Some(error);
+        io::ErrorKind::Interrupted.into()
+    }
+}

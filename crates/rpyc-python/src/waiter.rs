@@ -1,0 +1,88 @@
+//! What waits for an answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use rpyc::link::Parker;
+use rpyc_proto::wire::Payload;
+
+use crate::bulk::PyBulk;
+use crate::netref::PyNetref;
+use crate::result::PyAsyncResult;
+
+/// What a pending request hands its answer to.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// A thread that waits for just this.
+    Thread(Arc<Slot>),
+    /// An asynchronous result.
+    Result(Py<PyAsyncResult>),
+    /// A Python callable, called with (is exception, object).
+    Callback(Py<PyAny>),
+    /// Nothing: the answer to a release.
+    Nobody,
+}
+
+/// The place where one thread waits for one answer.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    parker: Arc<Parker>,
+    ready: AtomicBool,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A value, and the proxies in it whose class is still to be found out.
+    Value(Py<PyAny>, Vec<Py<PyNetref>>),
+    /// A serialized exception, which the waiting thread decodes.
+    Exception(Payload<PyBulk>, usize),
+    /// The answer could not be read.
+    Unreadable(PyErr),
+}
+
+impl Slot {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            parker: Parker::current(),
+            ready: AtomicBool::new(false),
+            outcome: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn put(&self, outcome: Outcome) {
+        *self.outcome.lock() = Some(outcome);
+        self.ready.store(true, Ordering::Release);
+        self.parker.unpark();
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take(&self) -> Option<Outcome> {
+        self.outcome.lock().take()
+    }
+}
+
+/// A waiting thread as a callable, for programs that look into the pending requests.
+#[pyclass(frozen, module = "rpyc._rpyc")]
+#[derive(Debug)]
+pub(crate) struct SlotCallback {
+    pub(crate) slot: Arc<Slot>,
+}
+
+#[pymethods]
+impl SlotCallback {
+    fn __call__(&self, is_exc: bool, obj: Bound<'_, PyAny>) {
+        let outcome = if is_exc {
+            Outcome::Unreadable(PyErr::from_value(obj))
+        } else {
+            Outcome::Value(obj.unbind(), Vec::new())
+        };
+        self.slot.put(outcome);
+    }
+}

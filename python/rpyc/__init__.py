@@ -1,0 +1,118 @@
+"""RPyC, Remote Python Call: transparent and symmetric remote procedure calls.
+
+A server offers a service::
+
+    import rpyc
+    from rpyc.utils.server import ThreadedServer
+
+    class CalculatorService(rpyc.Service):
+        @rpyc.exposed
+        def add(self, a, b):
+            return a + b
+
+    ThreadedServer(CalculatorService, port=18861).start()
+
+and a client uses it as if it were here::
+
+    conn = rpyc.connect("localhost", 18861)
+    conn.root.add(2, 3)
+"""
+
+from __future__ import annotations
+
+from rpyc import cli, version
+from rpyc.core import (
+    DEFAULT_CONFIG,
+    AsyncResult,
+    AsyncResultTimeout,
+    BaseNetref,
+    Channel,
+    ClassicService,
+    Connection,
+    GenericException,
+    MasterService,
+    PingError,
+    PipeStream,
+    Service,
+    SlaveService,
+    SocketStream,
+    TunneledSocketStream,
+    VoidService,
+)
+from rpyc.lib import setup_logger, spawn
+from rpyc.utils import authenticators, classic, exposed, registry, service
+from rpyc.utils.factory import (
+    connect,
+    connect_by_service,
+    connect_channel,
+    connect_pipes,
+    connect_stdpipes,
+    connect_stream,
+    connect_subproc,
+    connect_thread,
+    discover,
+    list_services,
+    ssh_connect,
+    ssl_connect,
+    unix_connect,
+)
+from rpyc.utils.helpers import BgServingThread, async_, buffiter, restricted, timed
+from rpyc.utils.server import ForkingServer, OneShotServer, ThreadedServer, ThreadPoolServer
+from rpyc.version import __version__
+
+__author__ = "The rpyc-rs contributors"
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "AsyncResult",
+    "AsyncResultTimeout",
+    "BaseNetref",
+    "BgServingThread",
+    "Channel",
+    "ClassicService",
+    "Connection",
+    "ForkingServer",
+    "GenericException",
+    "MasterService",
+    "OneShotServer",
+    "PingError",
+    "PipeStream",
+    "Service",
+    "SlaveService",
+    "SocketStream",
+    "ThreadPoolServer",
+    "ThreadedServer",
+    "TunneledSocketStream",
+    "VoidService",
+    "__author__",
+    "__version__",
+    "async_",
+    "authenticators",
+    "buffiter",
+    "classic",
+    "cli",
+    "connect",
+    "connect_by_service",
+    "connect_channel",
+    "connect_pipes",
+    "connect_stdpipes",
+    "connect_stream",
+    "connect_subproc",
+    "connect_thread",
+    "discover",
+    "exposed",
+    "list_services",
+    "registry",
+    "restricted",
+    "service",
+    "setup_logger",
+    "spawn",
+    "ssh_connect",
+    "ssl_connect",
+    "timed",
+    "unix_connect",
+    "version",
+]
+
+# The name before it became a keyword; getattr() still reaches it.
+globals()["async"] = async_

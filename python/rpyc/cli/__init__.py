@@ -1,0 +1,1 @@
+"""The commands ``rpyc_classic`` and ``rpyc_registry``."""

@@ -1,0 +1,1 @@
+"""What :class:`rpyc.core.protocol.Connection` is made of."""

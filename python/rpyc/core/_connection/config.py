@@ -1,0 +1,58 @@
+"""The default configuration of connections."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+_SAFE_ATTRS = """
+    __abs__ __add__ __and__ __bool__ __cmp__ __contains__ __delitem__ __delslice__ __div__
+    __divmod__ __doc__ __enter__ __eq__ __exit__ __float__ __floordiv__ __format__ __ge__
+    __getitem__ __getslice__ __gt__ __hash__ __hex__ __iadd__ __iand__ __idiv__ __ifloordiv__
+    __ilshift__ __imod__ __imul__ __index__ __int__ __invert__ __ior__ __ipow__ __irshift__ __isub__
+    __iter__ __itruediv__ __ixor__ __le__ __len__ __length_hint__ __long__ __lshift__ __lt__ __mod__
+    __mul__ __ne__ __neg__ __new__ __next__ __nonzero__ __oct__ __or__ __pos__ __pow__ __radd__
+    __rand__ __rdiv__ __rdivmod__ __repr__ __rfloordiv__ __rlshift__ __rmod__ __rmul__ __ror__
+    __rpow__ __rrshift__ __rshift__ __rsub__ __rtruediv__ __rxor__ __setitem__ __setslice__ __str__
+    __sub__ __truediv__ __xor__ next
+""".split()
+
+DEFAULT_CONFIG: dict[str, Any] = {
+    # Which attributes of objects the peer may touch.
+    "allow_safe_attrs": True,  # the names in safe_attrs
+    "allow_exposed_attrs": True,  # names with exposed_prefix, spelled or not
+    "allow_public_attrs": False,  # names without a leading underscore
+    "allow_all_attrs": False,
+    "safe_attrs": set(_SAFE_ATTRS),
+    "exposed_prefix": "exposed_",
+    "allow_getattr": True,
+    "allow_setattr": False,
+    "allow_delattr": False,
+    # At the owner: may objects be pickled for the peer. At the holder: may the peer's pickles be
+    # loaded, which runs code that the peer chose.
+    "allow_pickle": False,
+    # Exceptions.
+    "include_local_traceback": True,
+    "include_local_version": True,
+    "instantiate_custom_exceptions": False,
+    "import_custom_exceptions": False,
+    "instantiate_oldstyle_exceptions": False,
+    "propagate_SystemExit_locally": False,
+    "propagate_KeyboardInterrupt_locally": True,
+    "log_exceptions": True,  # RPyC has the key and never reads it
+    "logger": None,
+    # Facts about the connection.
+    "connid": None,
+    "credentials": None,
+    "endpoints": None,
+    # Times, in seconds.
+    "sync_request_timeout": 30,  # None: no limit
+    "endpoints_timeout": 3,  # how long a server lets a new connection take to authenticate
+    # Closing.
+    "before_closed": None,
+    "close_catchall": False,
+    # Replies and nested requests go to the thread concerned.
+    "bind_threads": os.environ.get("RPYC_BIND_THREADS") == "true",
+}
+"""The configuration that each connection copies. It may be changed; that concerns connections made
+later. Unknown keys are kept."""

@@ -1,0 +1,204 @@
+"""What a peer can ask for: one method per handler.
+
+The native path performs the common ones itself and calls these for the rest; the Python path calls
+these for all. Subclasses override them. (``protocol.md``, section 14.)
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rpyc import _rpyc
+from rpyc.core import consts, netref
+from rpyc.core._connection.views import LocalObjects
+from rpyc.core.netref import BaseNetref, IdPack
+from rpyc.lib import get_id_pack, get_methods, maxint
+
+Handler = Callable[..., Any]
+
+_COMPARISONS = frozenset({"__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__ge__", "__cmp__"})
+
+
+class Handlers(_rpyc.Engine):
+    """The handlers of a connection."""
+
+    @property
+    def _local_objects(self) -> LocalObjects:
+        return LocalObjects(self)
+
+    def _cleanup(self, _anyway: bool = True) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def _request_handlers(cls) -> dict[int, Handler]:
+        """The handlers by number; each is called with the connection first."""
+        return {
+            consts.HANDLE_PING: cls._handle_ping,
+            consts.HANDLE_CLOSE: cls._handle_close,
+            consts.HANDLE_GETROOT: cls._handle_getroot,
+            consts.HANDLE_GETATTR: cls._handle_getattr,
+            consts.HANDLE_DELATTR: cls._handle_delattr,
+            consts.HANDLE_SETATTR: cls._handle_setattr,
+            consts.HANDLE_CALL: cls._handle_call,
+            consts.HANDLE_CALLATTR: cls._handle_callattr,
+            consts.HANDLE_REPR: cls._handle_repr,
+            consts.HANDLE_STR: cls._handle_str,
+            consts.HANDLE_CMP: cls._handle_cmp,
+            consts.HANDLE_HASH: cls._handle_hash,
+            consts.HANDLE_DIR: cls._handle_dir,
+            consts.HANDLE_PICKLE: cls._handle_pickle,
+            consts.HANDLE_DEL: cls._handle_del,
+            consts.HANDLE_INSPECT: cls._handle_inspect,
+            consts.HANDLE_BUFFITER: cls._handle_buffiter,
+            consts.HANDLE_OLDSLICING: cls._handle_oldslicing,
+            consts.HANDLE_CTXEXIT: cls._handle_ctxexit,
+            consts.HANDLE_INSTANCECHECK: cls._handle_instancecheck,
+        }
+
+    def _access_attr(
+        self,
+        obj: Any,
+        name: str | bytes,
+        args: tuple[Any, ...],
+        overrider: str,
+        param: str,
+        default: Callable[..., Any],
+    ) -> Any:
+        """Apply ``default`` (getattr, say) to an attribute that the peer may reach.
+
+        The object's type may have a rule of its own, named ``overrider``; otherwise the switch
+        ``param`` and the rest of the configuration decide. AttributeError if access is denied.
+        """
+        if type(name) is bytes:
+            name = name.decode("utf-8")
+        elif type(name) is not str:
+            raise TypeError("name must be a string")
+        accessor = getattr(type(obj), overrider, None)
+        if accessor is not None:
+            return accessor(obj, name, *args)
+        return default(obj, self._check_attr(obj, name, param), *args)
+
+    def _handle_ping(self, data: Any) -> Any:
+        return data
+
+    def _handle_close(self) -> None:
+        self._cleanup()
+
+    def _handle_getroot(self) -> Any:
+        return self._local_root
+
+    def _handle_getattr(self, obj: Any, name: str | bytes) -> Any:
+        return self._access_attr(obj, name, (), "_rpyc_getattr", "allow_getattr", getattr)
+
+    def _handle_delattr(self, obj: Any, name: str | bytes) -> None:
+        self._access_attr(obj, name, (), "_rpyc_delattr", "allow_delattr", delattr)
+
+    def _handle_setattr(self, obj: Any, name: str | bytes, value: Any) -> None:
+        self._access_attr(obj, name, (value,), "_rpyc_setattr", "allow_setattr", setattr)
+
+    def _handle_call(
+        self, obj: Any, args: Iterable[Any], kwargs: Iterable[tuple[str, Any]] = ()
+    ) -> Any:
+        # Called from here and not natively, `locals` and its like see this frame: `self` is the
+        # connection, as programs expect.
+        return obj(*args, **dict(kwargs))
+
+    def _handle_callattr(
+        self,
+        obj: Any,
+        name: str | bytes,
+        args: Iterable[Any],
+        kwargs: Iterable[tuple[str, Any]] = (),
+    ) -> Any:
+        return self._handle_call(self._handle_getattr(obj, name), args, kwargs)
+
+    def _handle_repr(self, obj: Any) -> str:
+        return repr(obj)
+
+    def _handle_str(self, obj: Any) -> str:
+        return str(obj)
+
+    def _handle_cmp(self, obj: Any, other: Any, op: str = "__cmp__") -> Any:
+        if op not in _COMPARISONS:
+            # RPyC applies any method that the type has; that is a way around the object's own rule.
+            raise AttributeError(f"cannot access {op!r}: it is not a comparison")
+        cls = type(obj)
+        compare = self._access_attr(cls, op, (), "_rpyc_getattr", "allow_getattr", getattr)
+        return compare(obj, other)
+
+    def _handle_hash(self, obj: Any) -> int:
+        return hash(obj)
+
+    def _handle_dir(self, obj: Any) -> tuple[str, ...]:
+        return tuple(dir(obj))
+
+    def _handle_pickle(self, obj: Any, proto: int) -> bytes:
+        if not self._config["allow_pickle"]:
+            raise ValueError("pickling is disabled")
+        return bytes(pickle.dumps(obj, proto))
+
+    def _handle_del(self, obj: Any, count: int = 1) -> None:
+        self._local_objects.decref(get_id_pack(obj), count)
+
+    def _handle_inspect(self, id_pack: IdPack) -> Any:
+        obj = self._local_objects[id_pack]
+        if isinstance(obj, BaseNetref):
+            # An object of a third peer: its owner knows.
+            return obj.____conn__.sync_request(consts.HANDLE_INSPECT, obj.____id_pack__)
+        return tuple(get_methods(netref.LOCAL_ATTRS, obj))
+
+    def _handle_buffiter(self, obj: Any, count: int | None) -> tuple[Any, ...]:
+        return tuple(itertools.islice(obj, count))
+
+    def _handle_oldslicing(
+        self,
+        obj: Any,
+        attempt: str,
+        fallback: str,
+        start: Any,
+        stop: Any,
+        args: Iterable[Any],
+    ) -> Any:
+        try:
+            return self._handle_getattr(obj, attempt)(slice(start, stop), *args)
+        except Exception:
+            stop = maxint if stop is None else stop
+            return self._handle_getattr(obj, fallback)(start, stop, *args)
+
+    def _handle_ctxexit(self, obj: Any, exc: Any) -> Any:
+        leave = self._handle_getattr(obj, "__exit__")
+        if not exc:
+            return leave(None, None, None)
+        try:
+            raise _raisable(exc)
+        except BaseException:
+            return leave(*sys.exc_info())
+
+    def _handle_instancecheck(self, obj: Any, other_id_pack: IdPack) -> bool:
+        if isinstance(obj, BaseNetref):
+            # A class of a third peer: its owner decides.
+            answer = netref.syncreq(obj, consts.HANDLE_INSTANCECHECK, other_id_pack)
+            return bool(answer)
+        if not isinstance(obj, type):
+            raise TypeError("isinstance() arg 2 must be a type")
+        known = netref._normalized_builtin_types.get(str(other_id_pack[0]))
+        return known is not None and other_id_pack[2] != 0 and issubclass(known, obj)
+
+
+def _raisable(exc: Any) -> Any:
+    """What to raise for an exception that is raised at the peer.
+
+    RPyC sends its class, which arrives as a proxy and can't be raised. A builtin one has a twin
+    here; any other gives the TypeError that RPyC's peers see.
+    """
+    if isinstance(exc, BaseNetref) and exc.____id_pack__[2] == 0:
+        module, _, name = exc.____id_pack__[0].rpartition(".")
+        twin = getattr(builtins, name, None) if module == "builtins" else None
+        if isinstance(twin, type) and issubclass(twin, BaseException):
+            return twin
+    return exc

@@ -1,0 +1,220 @@
+"""The Python path: the protocol in terms of methods that programs override.
+
+The engine takes its native path while none of these is overridden or patched, and this one from the
+moment that one is. Both mean the same. The bytes, the locks and the counting are the engine's in
+either case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import Any
+
+from rpyc.core import brine, consts, netref, vinegar
+from rpyc.core._connection.handlers import Handler, Handlers
+from rpyc.core._connection.views import Callback, ProxyCache, RequestCallbacks
+from rpyc.core.netref import BaseNetref, IdPack
+
+Boxed = tuple[int, Any]
+
+
+def _ignore(is_exc: bool, obj: Any) -> None:
+    """The callback of a request whose answer concerns nobody."""
+
+
+class PortablePath(Handlers):
+    """Messages, boxing and requests, in Python."""
+
+    _last_traceback: TracebackType | None
+    _HANDLERS: dict[int, Handler]
+    _netref_classes_cache: dict[IdPack, type[BaseNetref]]
+
+    @property
+    def _proxy_cache(self) -> ProxyCache:
+        return ProxyCache(self)
+
+    @property
+    def _request_callbacks(self) -> RequestCallbacks:
+        return RequestCallbacks(self)
+
+    # Messages out.
+
+    def _send(self, msg: int, seq: int, args: Any) -> None:
+        """Send a message whose body is plain."""
+        self._send_payload(brine.I1.pack(msg) + brine.dump((seq, args)))
+
+    def _async_request(
+        self, handler: int, args: tuple[Any, ...] = (), callback: Callback = _ignore
+    ) -> None:
+        """Send a request; ``callback`` gets its answer."""
+        seq = self._get_seq_id()
+        self._request_callbacks[seq] = callback
+        try:
+            self._send(consts.MSG_REQUEST, seq, (handler, self._box(args)))
+        except BaseException:
+            self._request_callbacks.pop(seq, None)
+            raise
+
+    def _python_async_request(self, handler: int, args: tuple[Any, ...], timeout: Any) -> Any:
+        from rpyc.core import protocol
+
+        # The name is looked up for each request: programs replace it.
+        result = protocol.AsyncResult(self)
+        self._async_request(handler, args, result)
+        if timeout is not None:
+            result.set_expiry(timeout)
+        return result
+
+    def _sync_request(self, handler: int, args: tuple[Any, ...]) -> Any:
+        timeout = self._config["sync_request_timeout"]
+        return self.async_request(handler, *args, timeout=timeout).value
+
+    def _release_proxy(self, id_pack: IdPack, count: int) -> None:
+        """Give references back to the peer. The proxy itself is gone by now."""
+        target = (consts.LABEL_LOCAL_REF, id_pack)
+        package = (consts.LABEL_TUPLE, (target, (consts.LABEL_VALUE, count)))
+        seq = self._get_seq_id()
+        self._request_callbacks[seq] = _ignore
+        self._send(consts.MSG_REQUEST, seq, (consts.HANDLE_DEL, package))
+
+    # Messages in.
+
+    def _dispatch(self, data: bytes) -> None:
+        """Handle one received payload."""
+        msg = data[0]
+        seq, args = brine.load(data[1:])
+        if msg == consts.MSG_REQUEST:
+            self._dispatch_request(seq, args)
+        elif msg == consts.MSG_REPLY:
+            is_exc, obj = False, None
+            try:
+                obj = self._unbox(args)
+            except Exception as error:
+                # The one who waits gets the error, not the one who reads.
+                is_exc, obj = True, error
+            self._seq_request_callback(msg, seq, is_exc, obj)
+        elif msg == consts.MSG_EXCEPTION:
+            self._seq_request_callback(msg, seq, True, self._unbox_exc(args))
+        else:
+            raise ValueError(f"invalid message type: {msg}")
+
+    def _dispatch_request(self, seq: int, raw_args: Any) -> None:
+        """Perform a request of the peer and answer it."""
+        try:
+            handler, args = raw_args
+            args = self._unbox(args)
+            # From here on code of the user runs: another thread may read on.
+            self._pass_on()
+            boxed = self._box(self._HANDLERS[handler](self, *args))
+        except BaseException as error:
+            if self._stays_local(error):
+                raise
+            dumped = self._serialize_exception(type(error), error, error.__traceback__)
+            self._send(consts.MSG_EXCEPTION, seq, dumped)
+        else:
+            self._send(consts.MSG_REPLY, seq, boxed)
+
+    def _seq_request_callback(self, msg: int, seq: int, is_exc: bool, obj: Any) -> None:
+        """Hand an answer to what waits for it."""
+        callback = self._request_callbacks.pop(seq, None)
+        if callback is not None:
+            self._pass_on()
+            callback(is_exc, obj)
+        elif self._config["logger"] is not None:
+            debug = self._config["logger"].debug
+            debug(f"dropped an answer to request {seq}: nobody waits for it")
+
+    def _stays_local(self, error: BaseException) -> bool:
+        """Whether an exception is for this process, not for the peer."""
+        if type(error) is SystemExit:
+            return bool(self._config["propagate_SystemExit_locally"])
+        if type(error) is KeyboardInterrupt:
+            return bool(self._config["propagate_KeyboardInterrupt_locally"])
+        return False
+
+    # Boxing.
+
+    def _box(self, obj: Any) -> Boxed:
+        """Return the boxed form of an object: plain values only."""
+        if brine.dumpable(obj):
+            return consts.LABEL_VALUE, obj
+        if type(obj) is tuple:
+            return consts.LABEL_TUPLE, tuple(self._box(item) for item in obj)
+        if isinstance(obj, BaseNetref) and obj.____conn__ is self:
+            return consts.LABEL_LOCAL_REF, obj.____id_pack__
+        from rpyc.core import protocol
+
+        if protocol.get_id_pack is protocol._original_get_id_pack:
+            return consts.LABEL_REMOTE_REF, self._export(obj)
+        id_pack = protocol.get_id_pack(obj)
+        self._local_objects.add(id_pack, obj)
+        return consts.LABEL_REMOTE_REF, id_pack
+
+    def _unbox(self, package: Boxed) -> Any:
+        """Return the object that a boxed form stands for."""
+        label, value = package
+        if label == consts.LABEL_VALUE:
+            return value
+        if label == consts.LABEL_TUPLE:
+            return tuple(self._unbox(item) for item in value)
+        if label == consts.LABEL_LOCAL_REF:
+            return self._local_objects[value]
+        if label == consts.LABEL_REMOTE_REF:
+            id_pack = (str(value[0]), value[1], value[2])
+            proxy = self._proxy_cache.get(id_pack)
+            if proxy is not None:
+                proxy.____refcount__ += 1
+                return proxy
+            proxy = self._netref_factory(id_pack)
+            self._proxy_cache[id_pack] = proxy
+            return proxy
+        raise ValueError(f"invalid label {label!r}")
+
+    def _netref_factory(self, id_pack: IdPack) -> BaseNetref:
+        """Make a proxy of an object of the peer."""
+        cls = None
+        if id_pack[2] == 0:
+            cls = self._netref_classes_cache.get(id_pack)
+        if cls is None:
+            cls = netref.builtin_classes_cache.get(id_pack[0])
+        if cls is None:
+            methods = self.sync_request(consts.HANDLE_INSPECT, id_pack)
+            cls = netref.class_factory(id_pack, methods)
+            if id_pack[2] == 0:
+                self._netref_classes_cache[id_pack] = cls
+        return cls(self, id_pack)
+
+    # Exceptions. The native path uses these, too.
+
+    def _serialize_exception(
+        self, typ: type[BaseException], val: BaseException, tb: TracebackType | None
+    ) -> Any:
+        """Note an exception that a request raised, and return its plain form."""
+        self._last_traceback = tb
+        logger = self._config["logger"]
+        if logger is not None and typ is not StopIteration:
+            with contextlib.suppress(Exception):
+                logger.debug("Exception caught", exc_info=(typ, val, tb))
+        return self._box_exc(typ, val, tb)
+
+    def _box_exc(
+        self, typ: type[BaseException], val: BaseException, tb: TracebackType | None
+    ) -> Any:
+        return vinegar.dump(
+            typ,
+            val,
+            tb,
+            include_local_traceback=self._config["include_local_traceback"],
+            include_local_version=self._config["include_local_version"],
+        )
+
+    def _unbox_exc(self, raw: Any) -> Any:
+        return vinegar.load(
+            raw,
+            import_custom_exceptions=self._config["import_custom_exceptions"],
+            instantiate_custom_exceptions=self._config["instantiate_custom_exceptions"],
+            instantiate_oldstyle_exceptions=self._config["instantiate_oldstyle_exceptions"],
+        )
+
+

@@ -1,0 +1,413 @@
+"""The connection: the object that both ends of a link program against.
+
+# Layout
+
+``Connection`` stands on the native ``Engine``, which owns the link, the tables and the common
+handlers. The layers between are Python: :mod:`~rpyc.core._connection.handlers` (one method per
+handler), :mod:`~rpyc.core._connection.portable` (the protocol in terms of methods that programs
+override), and here the life of a connection: opening, serving, closing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import threading
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rpyc import _rpyc
+from rpyc.core import async_, brine, consts, netref
+from rpyc.core._connection.config import DEFAULT_CONFIG
+from rpyc.core._connection.handlers import Handler, Handlers
+from rpyc.core._connection.portable import PortablePath
+from rpyc.core._connection.views import ReadLock
+from rpyc.core.async_ import AsyncResult
+from rpyc.core.channel import Channel
+from rpyc.core.netref import BaseNetref, IdPack
+from rpyc.core.stream import PipeStream, SocketStream
+from rpyc.lib import Timeout, get_id_pack, spawn
+from rpyc.lib.watching import WatchedDict, watched_module
+
+if TYPE_CHECKING:
+    import socket
+
+    from typing_extensions import Self
+
+__all__ = ["DEFAULT_CONFIG", "UNBOUND_THREAD_ID", "Connection", "PingError"]
+
+UNBOUND_THREAD_ID = 0
+"""The thread id of messages that any thread may handle."""
+
+_connection_numbers: Iterator[int] = itertools.count(1)
+_PING_DATA = "abcdefghijklmnopqrstuvwxyz" * 20
+
+
+class PingError(Exception):
+    """The answer to a ping was not what had been sent."""
+
+
+def _always() -> bool:
+    return True
+
+
+class Connection(PortablePath):
+    """One end of a link: serves the local root to the peer, and reaches the peer's root.
+
+    ``root`` is the service to offer; ``channel`` moves the messages; ``config`` overlays
+    ``DEFAULT_CONFIG``. Any thread may use a connection; whoever waits for an answer serves the
+    peer's requests meanwhile.
+    """
+
+    def __init__(self, root: Any, channel: Any, config: dict[str, Any] = {}) -> None:  # noqa: B006 - only read
+        self._closed = True
+        self._cleaned = threading.Lock()
+        self._config = {**DEFAULT_CONFIG, **config}
+        if self._config["connid"] is None:
+            self._config["connid"] = f"conn{next(_connection_numbers)}"
+        self._channel = channel
+        self._local_root = root
+        self._remote_root: Any = None
+        self._last_traceback: types.TracebackType | None = None
+        self._netref_classes_cache: dict[IdPack, type[BaseNetref]] = {}
+        self._bind_threads = bool(self._config["bind_threads"])
+        self._threads: dict[int, Any] = {}
+        self._sendlock = threading.Lock()
+        self._send_queue: deque[bytes] = deque()
+        self._recv_event = threading.Condition()
+        self._open()
+        self._closed = False
+
+    def _open(self) -> None:
+        """Give the channel to the engine: natively if it is a plain one."""
+        channel = self._channel
+        stream = getattr(channel, "stream", None)
+        if not _is_plain(channel, Channel, _CHANNEL_METHODS):
+            self._open_channel(channel)
+        elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
+            fd = stream.fileno()
+            # A wait is then one system call. The stream's own methods work in either mode.
+            os.set_blocking(fd, True)
+            self._open_socket(fd, channel.COMPRESSION_THRESHOLD if channel.compress else None)
+            stream._engine_io = _EngineIO(self)
+        elif _is_plain(stream, PipeStream, _PIPE_METHODS):
+            self._open_pipe(stream.incoming.fileno(), stream.outgoing.fileno())
+            stream._engine_io = _EngineIO(self)
+        else:
+            self._open_channel(channel)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _HOOKS:
+            _rpyc.extension_changed()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in _HOOKS:
+            _rpyc.extension_changed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        return f"<{name} {self._config['connid']!r} object at {id(self):#x}>"
+
+    def __del__(self) -> None:
+        # Nobody waits for an answer here: that could take long, and at interpreter exit for ever.
+        if not getattr(self, "_closed", True):
+            self._closed = True
+            with contextlib.suppress(Exception):
+                self._async_request(consts.HANDLE_CLOSE)
+            with contextlib.suppress(Exception):
+                self._cleanup()
+
+    # The peer.
+
+    @property
+    def root(self) -> Any:
+        """The root object of the peer; fetched at the first use."""
+        if self._remote_root is None:
+            self._remote_root = self.sync_request(consts.HANDLE_GETROOT)
+        return self._remote_root
+
+    def ping(self, data: Any = None, timeout: float | None = 3) -> Any:
+        """Let the peer echo ``data`` (default: 520 letters) and return the echo.
+
+        Raises :class:`PingError` if the echo differs, ``AsyncResultTimeout`` if it does not come
+        within ``timeout`` seconds, ``EOFError`` if the connection is closed.
+        """
+        if data is None:
+            data = _PING_DATA
+        echo = self.async_request(consts.HANDLE_PING, data, timeout=timeout).value
+        if echo != data:
+            raise PingError("echo mismatches sent data")
+        return echo
+
+    # Serving.
+
+    def serve(
+        self,
+        timeout: float | Timeout | None = 1,
+        wait_for_lock: bool = True,
+        waiting: Callable[[], bool] = _always,
+    ) -> bool:
+        """Handle at most one message, which arrives within ``timeout`` seconds.
+
+        True if one was handled. If another thread is reading, it counts when that one has handled a
+        message; with ``wait_for_lock`` false there is no waiting for it. ``waiting`` says whether
+        there is still something to wait for. Raises ``EOFError`` if the connection ends.
+        """
+        return waiting() and self._serve(timeout, wait_for_lock)
+
+    def poll(self, timeout: float | Timeout | None = 0) -> bool:
+        """:meth:`serve` that never waits for another reader."""
+        return self.serve(timeout, False)
+
+    def poll_all(self, timeout: float | Timeout | None = 0) -> bool:
+        """Handle all messages that arrive within ``timeout`` seconds; True if there were any.
+
+        The end of the connection ends it quietly.
+        """
+        limit = Timeout(timeout)
+        served = False
+        with contextlib.suppress(EOFError):
+            while True:
+                if self.serve(limit.timeleft()):
+                    served = True
+                elif limit.expired():
+                    break
+        return served
+
+    def serve_all(self) -> None:
+        """Handle messages until the connection ends, then close it."""
+        try:
+            if _is_original(self, "serve"):
+                self._serve_forever()
+            while True:
+                self.serve(None)
+        except EOFError:
+            pass
+        except OSError:
+            if not self.closed:
+                raise
+        finally:
+            self.close()
+
+    def serve_forever(self) -> None:
+        """The same as :meth:`serve_all`."""
+        self.serve_all()
+
+    def serve_threaded(self, thread_count: int = 10) -> None:
+        """Handle messages in several threads until the connection ends, then close it."""
+
+        def serve() -> None:
+            with contextlib.suppress(EOFError):
+                while True:
+                    self.serve(None)
+
+        try:
+            threads = [spawn(serve) for _ in range(thread_count)]
+            for thread in threads:
+                thread.join()
+        finally:
+            self.close()
+
+    # The end.
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed, or being closed."""
+        return self._closed
+
+    def fileno(self) -> int:
+        """The descriptor to wait on for reading."""
+        fd: int = self._channel.fileno()
+        return fd
+
+    def close(self) -> None:
+        """Close the connection: tell the peer, and let go of everything.
+
+        Calls the config's ``before_closed`` with the root first, while requests still work. Closing
+        again does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            before_closed = self._config.get("before_closed")
+            if before_closed is not None:
+                before_closed(self.root)
+            self.sync_request(consts.HANDLE_CLOSE)
+        except (EOFError, TimeoutError):
+            # The peer hangs up instead of answering, or is gone already.
+            pass
+        except Exception:
+            if not self._config["close_catchall"]:
+                raise
+        finally:
+            self._cleanup()
+
+    def _on_link_end(self) -> None:
+        """The engine found that the link has ended."""
+        if not self._closed:
+            self.close()
+
+    def _cleanup(self, _anyway: bool = True) -> None:
+        """Let go of everything. The local root is told, once."""
+        if (self._closed and not _anyway) or not self._cleaned.acquire(blocking=False):
+            return
+        self._closed = True
+        self._finish()
+        root = self._local_root
+        try:
+            with contextlib.suppress(EOFError):
+                self._channel.close()
+            if root is not None:
+                root.on_disconnect(self)
+        finally:
+            self._clear_tables()
+            self._netref_classes_cache.clear()
+            self._local_root = None
+            self._remote_root = None
+
+    # Names that programs look at.
+
+    @property
+    def _HANDLERS(self) -> dict[int, Handler]:  # type: ignore[override]  # noqa: N802 - RPyC's name
+        """The handlers of this connection by number; may be changed."""
+        table = self.__dict__.get("_handler_table")
+        if table is None:
+            # The notice must not keep the connection alive.
+            me = weakref.ref(self)
+            table = WatchedDict(self._request_handlers(), lambda: _note_handlers(me()))
+            self.__dict__["_handler_table"] = table
+        return table
+
+    @_HANDLERS.setter
+    def _HANDLERS(self, table: dict[int, Handler]) -> None:  # noqa: N802
+        self.__dict__["_handler_table"] = table
+        _note_handlers(self)
+
+    @property
+    def _recvlock(self) -> ReadLock:
+        return ReadLock(self)
+
+    @property
+    def _seqcounter(self) -> Iterator[int]:
+        """Takes sequence numbers."""
+        return iter(self._get_seq_id, None)
+
+
+class _EngineIO:
+    """What a stream tells when it is closed: the connection that drives its descriptor."""
+
+    __slots__ = ("_conn",)
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = weakref.ref(conn)
+
+    def close(self) -> None:
+        conn = self._conn()
+        if conn is not None:
+            conn._finish()
+
+
+def _note_handlers(conn: Connection | None) -> None:
+    if conn is not None:
+        conn.__dict__["_handlers_changed"] = True
+        _rpyc.extension_changed()
+
+
+# What decides between the native path and the Python path.
+
+_HOOKS = frozenset(
+    {
+        *(name for name in vars(Handlers) if name.startswith("_handle_")),
+        "_access_attr",
+        "_async_request",
+        "_box",
+        "_check_attr",
+        "_dispatch",
+        "_dispatch_request",
+        "_get_seq_id",
+        "_netref_factory",
+        "_request_handlers",
+        "_send",
+        "_seq_request_callback",
+        "_serialize_exception",
+        "_unbox",
+        "async_request",
+        "serve",
+        "sync_request",
+    }
+)
+"""Methods of a connection that programs override."""
+
+
+def _plain_function(cls: type, name: str) -> object:
+    found = getattr(cls, name)
+    return getattr(found, "__func__", found)
+
+
+_ORIGINALS = {name: _plain_function(Connection, name) for name in _HOOKS}
+_RESULT_ORIGINALS = dict(vars(AsyncResult))
+_original_get_id_pack = get_id_pack
+_original_syncreq = netref.syncreq
+_original_asyncreq = netref.asyncreq
+
+_CHANNEL_METHODS = {name: vars(Channel)[name] for name in ("poll", "recv", "send", "close")}
+_STREAM_METHODS = ("read", "write", "poll", "close", "fileno")
+_SOCKET_METHODS = {name: getattr(SocketStream, name) for name in _STREAM_METHODS}
+_PIPE_METHODS = {name: getattr(PipeStream, name) for name in _STREAM_METHODS}
+
+
+def _is_native(conn: Connection) -> bool:
+    """Whether nothing is overridden or patched that the native path would go around.
+
+    The engine calls this when something may have changed, and keeps the answer.
+    """
+    cls = type(conn)
+    return (
+        not conn._bind_threads
+        and not brine._extended()
+        and not conn.__dict__.get("_handlers_changed")
+        and _HOOKS.isdisjoint(conn.__dict__)
+        and all(_plain_function(cls, name) is _ORIGINALS[name] for name in _HOOKS)
+        and netref.syncreq is _original_syncreq
+        and netref.asyncreq is _original_asyncreq
+        and get_id_pack is _original_get_id_pack
+        and AsyncResult is async_.AsyncResult is _rpyc.AsyncResult
+        and dict(vars(AsyncResult)) == _RESULT_ORIGINALS
+    )
+
+
+def _is_original(conn: Connection, name: str) -> bool:
+    return name not in conn.__dict__ and _plain_function(type(conn), name) is _ORIGINALS[name]
+
+
+def _is_plain(obj: object, cls: type, methods: dict[str, Any]) -> bool:
+    """Whether an object is exactly of a class whose methods nobody replaced."""
+    if type(obj) is not cls:
+        return False
+    return all(getattr(cls, name) is method for name, method in methods.items())
+
+
+def _is_plain_socket(sock: socket.socket) -> bool:
+    """Whether a socket is the operating system's: no TLS, no gevent."""
+    cls = type(sock)
+    return cls.__module__ == "socket" and cls.__name__ == "socket"
+
+
+sys.modules[__name__].__class__ = watched_module(
+    {"get_id_pack", "AsyncResult", "DEFAULT_CONFIG"}, _rpyc.extension_changed
+)

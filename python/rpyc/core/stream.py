@@ -1,0 +1,478 @@
+"""Streams: exclusive duplex pipes of bytes.
+
+The engine drives plain sockets and pipes itself, through their descriptor. The methods here are the
+portable path: for sockets that only look like one (TLS, gevent, tunnels), and for programs that
+subclass a stream. (``protocol.md``, section 2.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+
+from rpyc.core.consts import STREAM_CHUNK
+from rpyc.lib import Timeout, socket_backoff_connect
+from rpyc.lib.compat import poll, select_error
+from rpyc.lib.network import client_context, keep_alive
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CLOSED_TEXT = "stream has been closed"
+
+_KEEPALIVE_SECONDS = 60
+
+
+class Stream:
+    """The interface of a stream, and its context manager, which closes it.
+
+    Subclasses define all methods but :meth:`poll`, which needs only :meth:`fileno`.
+    """
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Close the stream. Closing it again does nothing."""
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed."""
+        raise NotImplementedError
+
+    def fileno(self) -> int:
+        """The descriptor to wait on for reading."""
+        raise NotImplementedError
+
+    def poll(self, timeout: float | Timeout | None) -> bool:
+        """Whether there is something to read; the end of the stream counts too.
+
+        Waits up to ``timeout`` seconds; ``None`` is no limit. Raises ``EOFError`` if the stream is
+        closed.
+        """
+        return _wait(self.fileno(), "r", Timeout(timeout).timeleft())
+
+    def read(self, count: int) -> bytes:
+        """Read exactly ``count`` bytes.
+
+        If that fails, the stream is closed and ``EOFError`` is raised.
+        """
+        raise NotImplementedError
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``.
+
+        If that fails, the stream is closed and ``EOFError`` is raised.
+        """
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+class _ClosedFile:
+    """Stands in for the file of a closed stream: all use of it raises ``EOFError``."""
+
+    __slots__ = ()
+
+    closed = True
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Python itself looks for special attributes and expects AttributeError.
+        kind = AttributeError if name.startswith("__") else EOFError
+        raise kind(_CLOSED_TEXT)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def fileno(self) -> int:
+        """Raise ``EOFError``."""
+        raise EOFError(_CLOSED_TEXT)
+
+
+ClosedFile: Any = _ClosedFile()
+"""The one object of its kind."""
+
+
+class _EngineIO(Protocol):
+    """The engine's hold on a stream that it drives by descriptor."""
+
+    def close(self) -> None: ...
+
+
+class SocketStream(Stream):
+    """A stream over a connected socket, or anything with the methods of one."""
+
+    __slots__ = ("_engine_io", "sock")
+
+    MAX_IO_CHUNK: ClassVar[int] = STREAM_CHUNK
+    """The most bytes passed to one call of the operating system."""
+
+    sock: Any
+    _engine_io: _EngineIO | None
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self._engine_io = None
+
+    @classmethod
+    def _connect(
+        cls,
+        host: str,
+        port: int | str,
+        family: int = socket.AF_INET,
+        socktype: int = socket.SOCK_STREAM,
+        proto: int = 0,
+        timeout: float | None = 3,
+        nodelay: bool = False,
+        keepalive: bool | int = False,
+        attempts: int = 6,
+    ) -> socket.socket:
+        """Connect a socket to the first address that ``host`` has, and return it."""
+        if keepalive and keepalive < 1:
+            raise ValueError("Keepalive minimal value is 1 second")
+        found = socket.getaddrinfo(host, port, family, socktype, proto)
+        family, socktype, proto, _, address = found[0]
+        sock = socket_backoff_connect(family, socktype, proto, address, timeout, attempts)
+        try:
+            if nodelay:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if keepalive:
+                keep_alive(sock, _KEEPALIVE_SECONDS if keepalive is True else keepalive)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    @classmethod
+    def connect(cls, host: str, port: int | str, **kwargs: Any) -> Self:
+        """Connect over TCP.
+
+        Keywords: ``family``, ``socktype``, ``proto``, ``timeout`` (seconds for connecting, 3; it
+        stays on the socket), ``nodelay``, ``keepalive`` (``True`` for 60 seconds, or a whole number
+        of seconds), ``attempts`` (6; only time-outs are tried again), or ``ipv6=True``.
+
+        Raises ``OSError`` if that fails.
+        """
+        if kwargs.pop("ipv6", False):
+            kwargs["family"] = socket.AF_INET6
+        return cls(cls._connect(host, port, **kwargs))
+
+    @classmethod
+    def unix_connect(cls, path: str | bytes, timeout: float | None = 3) -> Self:
+        """Connect to a Unix socket. Raises ``OSError`` if that fails."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(path)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock)
+
+    @classmethod
+    def ssl_connect(
+        cls, host: str, port: int | str, ssl_kwargs: dict[str, Any], **kwargs: Any
+    ) -> Self:
+        """Connect over TLS.
+
+        Takes out of ``ssl_kwargs``: ``ssl_version`` (makes a bare context; otherwise it is Python's
+        default for clients), ``certfile``, ``keyfile``, ``ca_certs``, ``ciphers``,
+        ``check_hostname``, ``cert_reqs``. The rest goes to ``wrap_socket``. ``kwargs`` are those of
+        :meth:`connect`.
+
+        Raises ``OSError`` (``ssl.SSLError`` is one) if that fails, and ``ValueError`` for
+        contradictory settings.
+        """
+        if kwargs.pop("ipv6", False):
+            kwargs["family"] = socket.AF_INET6
+        context = client_context(ssl_kwargs)
+        ssl_kwargs.setdefault("server_hostname", host)
+        sock = cls._connect(host, port, **kwargs)
+        try:
+            return cls(context.wrap_socket(sock, **ssl_kwargs))
+        except BaseException:
+            sock.close()
+            raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self.sock is ClosedFile
+
+    def close(self) -> None:
+        """Shut down both directions and close the socket."""
+        _stop_engine(self)
+        sock, self.sock = self.sock, ClosedFile
+        if sock is ClosedFile:
+            return
+        # Wakes a thread that is blocked in a read; close() alone does not.
+        with contextlib.suppress(Exception):
+            sock.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            sock.close()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        number: int = self.sock.fileno()
+        return number
+
+    def poll(self, timeout: float | Timeout | None) -> bool:
+        """Whether there is something to read; the end of the stream counts too.
+
+        Waits up to ``timeout`` seconds; ``None`` is no limit. Raises ``EOFError`` if the stream is
+        closed.
+        """
+        # A TLS socket may hold bytes that have left the descriptor already.
+        pending = getattr(self.sock, "pending", None)
+        if pending is not None and pending() > 0:
+            return True
+        return super().poll(timeout)
+
+    def read(self, count: int) -> bytes:
+        """Read exactly ``count`` bytes; a time-out of the socket does not end that."""
+        parts = []
+        while count > 0:
+            part = self._retry(self.sock.recv, min(self.MAX_IO_CHUNK, count), "r")
+            if not part:
+                self.close()
+                raise EOFError("connection closed by peer")
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``; a time-out of the socket does not end that."""
+        for chunk in _chunks(data, self.MAX_IO_CHUNK):
+            sent = 0
+            while sent < len(chunk):
+                sent += self._retry(self.sock.send, chunk[sent:], "w")
+
+    def _retry(self, operation: Callable[[Any], Any], argument: Any, mode: str) -> Any:
+        """Call a method of the socket until it did something.
+
+        It ends with the connection: another thread may close it, and so may the peer.
+        """
+        while True:
+            try:
+                return operation(argument)
+            except (OSError, ValueError) as error:
+                if self.closed:
+                    raise EOFError(_CLOSED_TEXT) from None
+                if _timed_out(error):
+                    continue
+                needed = _would_block(error, mode)
+                if needed is None:
+                    self.close()
+                    raise EOFError(error) from error
+                # A bound, since a gevent or TLS socket may have moved on without the descriptor.
+                _wait(self.fileno(), needed, 1.0)
+
+
+class TunneledSocketStream(SocketStream):
+    """A stream over a socket that needs a tunnel: ``tun`` is closed with it, if it is set."""
+
+    __slots__ = ("tun",)
+
+    tun: Any
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.tun = None
+
+    def close(self) -> None:
+        """Close the socket, then the tunnel."""
+        super().close()
+        if self.tun:
+            self.tun.close()
+
+
+class PipeStream(Stream):
+    """A stream over two pipes. ``incoming`` and ``outgoing`` are binary files."""
+
+    __slots__ = ("_engine_io", "incoming", "outgoing")
+
+    MAX_IO_CHUNK: ClassVar[int] = STREAM_CHUNK
+    """The most bytes passed to one call of the operating system."""
+
+    incoming: Any
+    outgoing: Any
+    _engine_io: _EngineIO | None
+
+    def __init__(self, incoming: IO[Any], outgoing: IO[Any]) -> None:
+        outgoing.flush()
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self._engine_io = None
+
+    @classmethod
+    def from_std(cls) -> Self:
+        """Make a stream of the process's standard input and output.
+
+        ``sys.stdin`` and ``sys.stdout`` become null files, since what is printed there would
+        disturb the protocol.
+        """
+        stream = cls(sys.stdin, sys.stdout)
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - for the rest of the process
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - likewise
+        return stream
+
+    @classmethod
+    def create_pair(cls) -> tuple[Self, Self]:
+        """Return two streams; what is written to the one is read from the other."""
+        read1, write1 = os.pipe()
+        read2, write2 = os.pipe()
+        side1 = cls(os.fdopen(read1, "rb"), os.fdopen(write2, "wb"))
+        side2 = cls(os.fdopen(read2, "rb"), os.fdopen(write1, "wb"))
+        return side1, side2
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self.incoming is ClosedFile
+
+    def close(self) -> None:
+        """Close both pipes."""
+        _stop_engine(self)
+        files = (self.incoming, self.outgoing)
+        self.incoming = self.outgoing = ClosedFile
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def fileno(self) -> int:
+        """The descriptor of the incoming pipe."""
+        number: int = self.incoming.fileno()
+        return number
+
+    def read(self, count: int) -> bytes:
+        """Read exactly ``count`` bytes."""
+        parts = []
+        while count > 0:
+            part = self._retry(os.read, self.incoming, min(self.MAX_IO_CHUNK, count), "r")
+            if not part:
+                self.close()
+                raise EOFError("connection closed by peer")
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``."""
+        for chunk in _chunks(data, self.MAX_IO_CHUNK):
+            sent = 0
+            while sent < len(chunk):
+                sent += self._retry(os.write, self.outgoing, chunk[sent:], "w")
+
+    def _retry(
+        self, operation: Callable[[int, Any], Any], file: Any, argument: Any, mode: str
+    ) -> Any:
+        """Call ``operation`` on the file's descriptor until it did something."""
+        while True:
+            try:
+                return operation(file.fileno(), argument)
+            except BlockingIOError:
+                # A bound, to notice that another thread closed the stream.
+                _wait(file.fileno(), mode, 1.0)
+            except (OSError, ValueError) as error:
+                if self.closed:
+                    raise EOFError(_CLOSED_TEXT) from None
+                self.close()
+                raise EOFError(error) from error
+
+
+class _WindowsStream(Stream):
+    """A kind of stream that only Windows has."""
+
+    __slots__ = ()
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        self._refuse()
+
+    @classmethod
+    def from_std(cls) -> NoReturn:
+        """Raise ``NotImplementedError``."""
+        cls._refuse()
+
+    @classmethod
+    def create_pair(cls) -> NoReturn:
+        """Raise ``NotImplementedError``."""
+        cls._refuse()
+
+    @classmethod
+    def _refuse(cls) -> NoReturn:
+        raise NotImplementedError(
+            f"{cls.__name__} is a kind of pipe that only Windows has; "
+            "use SocketStream.unix_connect or PipeStream"
+        )
+
+
+class Win32PipeStream(_WindowsStream):
+    """Anonymous pipes of Windows. Making one raises ``NotImplementedError``."""
+
+    __slots__ = ()
+
+
+class NamedPipeStream(_WindowsStream):
+    """Named pipes of Windows. Making one raises ``NotImplementedError``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def create_server(cls, pipename: str, connect: bool = True) -> NoReturn:
+        """Raise ``NotImplementedError``."""
+        cls._refuse()
+
+    @classmethod
+    def create_client(cls, pipename: str) -> NoReturn:
+        """Raise ``NotImplementedError``."""
+        cls._refuse()
+
+
+def _wait(descriptor: int, mode: str, seconds: float | None) -> bool:
+    """Wait until a descriptor can be read or written, or has failed; whether that happened."""
+    poller = poll()
+    try:
+        poller.register(descriptor, mode)
+    except ValueError as error:
+        # A socket that was closed without the stream has the descriptor -1.
+        raise select_error(str(error)) from None
+    return bool(poller.poll(seconds))
+
+
+def _chunks(data: bytes, size: int) -> Iterator[bytes]:
+    """The data in parts of up to ``size`` bytes; short data itself, not a copy."""
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def _timed_out(error: Exception) -> bool:
+    """Whether the socket's own time-out passed; when TCP gave up there is an error number."""
+    return isinstance(error, TimeoutError) and error.errno is None
+
+
+def _would_block(error: Exception, mode: str) -> str | None:
+    """What a non-blocking socket waits for; ``None`` if the error is another one."""
+    if isinstance(error, BlockingIOError):
+        return mode
+    # TLS may have to read for a write, and the converse. If there is a TLS socket, ssl is loaded.
+    ssl = sys.modules.get("ssl")
+    if ssl is not None and isinstance(error, ssl.SSLWantReadError):
+        return "r"
+    if ssl is not None and isinstance(error, ssl.SSLWantWriteError):
+        return "w"
+    return None
+
+
+def _stop_engine(stream: SocketStream | PipeStream) -> None:
+    """Make the engine let go of a stream that it drives."""
+    # A subclass may have its own constructor, and then the slot is empty.
+    engine_io = getattr(stream, "_engine_io", None)
+    if engine_io is not None:
+        engine_io.close()

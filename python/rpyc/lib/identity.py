@@ -1,0 +1,124 @@
+"""What a peer is told about an object: its id pack and its methods."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Container, ItemsView
+from typing import Any
+
+_PLAIN_ROUTINES = frozenset(
+    {
+        types.FunctionType,
+        types.BuiltinFunctionType,
+        types.MethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.ClassMethodDescriptorType,
+        staticmethod,
+        classmethod,
+    }
+)
+
+
+def get_id_pack(obj: object) -> tuple[str, int, int]:
+    """Return the id pack of an object: name, id of its class, id of the object.
+
+    For a class the second part is the id of the class itself and the third one is 0, which marks a
+    class. A netref's id pack is the one its owner gave it. (``protocol.md``, section 7.)
+    """
+    kind = type(obj)
+    if issubclass(kind, type):
+        return f"{obj.__module__}.{obj.__name__}", id(obj), 0  # type: ignore[attr-defined]
+    pack = _given_id_pack(obj)
+    if pack is not None:
+        return pack
+    if issubclass(kind, types.ModuleType):
+        return _module_name(obj, kind), id(kind), id(obj)
+    return _class_name(obj, kind), id(kind), id(obj)
+
+
+def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | None]:
+    """Return what a netref class for ``obj`` must define: pairs of method name and doc text.
+
+    Looks at the classes of ``obj``; for a class at its metaclasses first and then at the class
+    itself. Names in ``obj_attrs`` are left out. (``protocol.md``, section 15.)
+    """
+    kind = type(obj)
+    attrs: dict[str, object] = {}
+    for cls in reversed(kind.__mro__):
+        attrs.update(vars(cls))
+    if issubclass(kind, type):
+        for cls in reversed(obj.__mro__):  # type: ignore[attr-defined]
+            attrs.update(vars(cls))
+    return {
+        name: _doc(attr)
+        for name, attr in attrs.items()
+        if name not in obj_attrs and _is_routine(attr)
+    }.items()
+
+
+def hasattr_static(obj: object, attr: str) -> bool:
+    """Whether ``obj`` has the attribute, found without running descriptors or ``__getattr__``."""
+    import inspect
+
+    try:
+        inspect.getattr_static(obj, attr)
+    except AttributeError:
+        return False
+    return True
+
+
+def _given_id_pack(obj: object) -> tuple[str, int, int] | None:
+    """The id pack that a netref carries.
+
+    The generic lookup finds the netref's slot without traffic, and does not ask a ``__getattr__``
+    that answers to every name.
+    """
+    try:
+        pack = object.__getattribute__(obj, "____id_pack__")
+    except AttributeError:
+        return None
+    return pack if isinstance(pack, tuple) and len(pack) == 3 else None
+
+
+def _module_name(module: object, kind: type) -> str:
+    name = object.__getattribute__(module, "__dict__").get("__name__")
+    if isinstance(name, str) and name in sys.modules:
+        return name
+    return f"{kind.__module__}.{name}"
+
+
+def _class_name(obj: object, kind: type) -> str:
+    """The name of ``obj.__class__``, which an object may choose; the real class if that fails."""
+    try:
+        cls: Any = obj.__class__
+        return f"{cls.__module__}.{cls.__name__}"
+    except Exception:
+        return f"{kind.__module__}.{kind.__name__}"
+
+
+def _is_routine(attr: object) -> bool:
+    if type(attr) in _PLAIN_ROUTINES:
+        return True
+    import inspect
+
+    return inspect.isroutine(attr)
+
+
+def _doc(attr: object) -> str | None:
+    doc = attr.__doc__
+    if isinstance(doc, str):
+        return _cleaned(doc)
+    import inspect
+
+    # Looks for the text of an overridden method.
+    return inspect.getdoc(attr)
+
+
+@functools.lru_cache(maxsize=4096)
+def _cleaned(doc: str) -> str:
+    """A doc text without its indentation. Cached: the same texts are asked for again and again."""
+    import inspect
+
+    return inspect.cleandoc(doc)

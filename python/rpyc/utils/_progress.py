@@ -1,0 +1,37 @@
+"""Showing how far a copy is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+#: Called with the path of a file, the bytes copied so far, and its size in bytes.
+ProgressCallback = Callable[[str, int, int], object]
+
+#: What callers may ask for: a callback, ``True`` for a bar on a terminal, or nothing.
+Progress = ProgressCallback | bool | None
+
+_WIDTH = 30
+
+
+def reporter(progress: Progress) -> ProgressCallback | None:
+    """Return the callback that was asked for, or ``None`` if nothing is to be shown."""
+    if progress is None or progress is False:
+        return None
+    if progress is not True:
+        return progress
+    stderr = sys.stderr
+    if stderr is None or not stderr.isatty():
+        return None
+    return lambda path, done, total: _draw(stderr, path, done, total)
+
+
+def _draw(terminal: TextIO, path: str, done: int, total: int) -> None:
+    # A file may grow while it is copied, and an empty one has no fraction.
+    fraction = min(done / total, 1.0) if total else 1.0
+    bar = "#" * int(fraction * _WIDTH)
+    terminal.write(f"\r[{bar:<{_WIDTH}}] {fraction:4.0%} {path}")
+    if done >= total:
+        terminal.write("\n")
+    terminal.flush()

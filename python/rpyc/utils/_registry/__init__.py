@@ -1,0 +1,1 @@
+"""The parts of :mod:`rpyc.utils.registry`, which is their public place."""

@@ -1,0 +1,1 @@
+"""The parts of :mod:`rpyc.utils.server`, which is their public place."""

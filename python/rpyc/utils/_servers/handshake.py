@@ -1,0 +1,145 @@
+"""Deciding about a new client, in bounded time and away from the accept loop."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rpyc.lib import spawn
+from rpyc.utils._servers.listening import hang_up
+from rpyc.utils.authenticators import AuthenticationError, Authenticator
+
+# After a refusal: how long the client may take to read why, in seconds, and how
+# much of what it has sent meanwhile is thrown away, in bytes.
+_LINGER_TIME = 1.0
+_LINGER_SIZE = 1 << 20
+
+
+class Handshake:
+    """One run of an authenticator, which ends when its time is over.
+
+    An authenticator is foreign code that reads from the client, so the only way
+    to end it is to end the connection under it. It may also wrap the socket and
+    thereby take the descriptor away from the socket object it was given (TLS
+    does), so a duplicate of the descriptor is kept for that purpose.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._wire = sock.dup()
+        self._lock = threading.Lock()
+        self._running = True
+        self._expired = False
+
+    def run(self, authenticator: Authenticator, sock: socket.socket, timeout: float | None) -> tuple[socket.socket, Any]:
+        """Return what the authenticator returns.
+
+        :param timeout: seconds it may take, ``None`` for no limit.
+        :raises AuthenticationError: it refuses the client, or took too long.
+        """
+        timer = None
+        if timeout is not None and timeout >= 0:
+            timer = threading.Timer(timeout, self._expire)
+            timer.daemon = True
+            timer.start()
+        too_slow = AuthenticationError(f"the client did not authenticate within {timeout} seconds")
+        try:
+            admitted = authenticator(sock)
+        except Exception as exc:
+            if self._finish():
+                raise too_slow from exc
+            if isinstance(exc, AuthenticationError):
+                self._linger()
+            raise
+        else:
+            if self._finish():
+                admitted[0].close()
+                raise too_slow
+            return admitted
+        finally:
+            self._finish()
+            if timer is not None:
+                timer.cancel()
+            self._wire.close()
+
+    def abort(self) -> None:
+        """End the connection, if the authenticator still runs."""
+        with self._lock:
+            if self._running:
+                hang_up(self._wire)
+
+    def _expire(self) -> None:
+        with self._lock:
+            self._expired = self._running
+        self.abort()
+
+    def _finish(self) -> bool:
+        """From here on the connection is not ended from outside; return whether it was too late."""
+        with self._lock:
+            self._running = False
+            return self._expired
+
+    def _linger(self) -> None:
+        # Closing a socket with unread data resets the connection, and the reset
+        # overtakes the refusal that a TLS layer has just sent.
+        with suppress(OSError):
+            self._wire.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + _LINGER_TIME
+            left = _LINGER_SIZE
+            while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+                self._wire.settimeout(seconds)
+                chunk = self._wire.recv(65536)
+                if not chunk:
+                    return
+                left -= len(chunk)
+
+
+class Doorkeepers:
+    """A few threads that take new clients in, one each at a time.
+
+    They exist only while there are new clients. Clients that are slow to
+    introduce themselves delay other newcomers, never those already served.
+
+    :param admit: called with each client's socket; must not raise.
+    :param size: the largest number of threads.
+    """
+
+    def __init__(self, admit: Callable[[socket.socket], None], size: int) -> None:
+        self._admit = admit
+        self._size = size
+        self._lock = threading.Lock()
+        self._waiting: deque[socket.socket] = deque()
+        self._threads = 0
+
+    def submit(self, sock: socket.socket) -> None:
+        """Have a client admitted soon. Does not wait.
+
+        :raises RuntimeError: no thread can be started, and none is running.
+        """
+        with self._lock:
+            self._waiting.append(sock)
+            if self._threads >= self._size:
+                return
+            self._threads += 1
+        try:
+            spawn(self._work)
+        except RuntimeError:
+            with self._lock:
+                self._threads -= 1
+                if self._threads:
+                    return
+                self._waiting.remove(sock)
+            raise
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                sock = self._waiting.popleft()
+            self._admit(sock)
