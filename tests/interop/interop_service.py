@@ -65,7 +65,7 @@ class Number:
         return int(self.exposed_value % _plain(other))
 
     def __divmod__(self, other: Any) -> tuple[int, int]:
-        return divmod(self.exposed_value, _plain(other))
+        return int(self.exposed_value // _plain(other)), int(self.exposed_value % _plain(other))
 
     def __pow__(self, other: Any) -> int:
         return int(self.exposed_value ** _plain(other))
@@ -178,7 +178,7 @@ class Guard:
 
     def __init__(self, swallow: bool) -> None:
         self._swallow = swallow
-        self.exposed_seen = ()
+        self.exposed_seen: tuple[str, ...] = ()
 
     def __enter__(self) -> str:
         self.exposed_seen += ("enter",)

@@ -221,7 +221,8 @@ class RawPeer:
     def __init__(
         self, sock: socket.socket, conn: Any = None, ended: Future[None] | None = None, thread_ids: bool = False
     ) -> None:
-        self.sock, self.conn, self.ended, self.thread_ids = sock, conn, ended, thread_ids
+        self.sock, self.conn, self.thread_ids = sock, conn, thread_ids
+        self._ended = ended
         self._seq = 0
         sock.settimeout(PATIENCE)
 
@@ -249,12 +250,17 @@ class RawPeer:
         assert answered == seq, (payload, seq)
         return payload[0], body
 
+    def served(self) -> None:
+        """Wait for the end of the serving loop at the other end, and raise what ended it, if anything did."""
+        assert self._ended is not None, "the other end is a server's"
+        self._ended.result(PATIENCE)
+
     def close(self) -> None:
         """Hang up, and wait until the other end has noticed."""
         self.sock.close()
-        if self.ended is not None:
+        if self._ended is not None:
             with contextlib.suppress(Exception):
-                self.ended.result(PATIENCE)
+                self.served()
 
     def _exactly(self, count: int) -> bytes:
         data = bytearray()

@@ -186,7 +186,7 @@ def test_defaults_are_read_when_a_connection_is_built(rig: Rig, monkeypatch: pyt
 
 def test_names_of_connections(rig: Rig) -> None:
     """A given id, or a running number; repr shows it."""
-    named = rig.pair(Recorder(), client_config={"connid": "mine"}).client
+    named: Any = rig.pair(Recorder(), client_config={"connid": "mine"}).client
     assert repr(named).startswith("<rpyc.core.protocol.Connection 'mine' object at 0x")
     first, second = rig.pair(Recorder()).client, rig.pair(Recorder()).client
     assert first._config["connid"] != second._config["connid"]
@@ -195,11 +195,11 @@ def test_names_of_connections(rig: Rig) -> None:
 
 def test_connections_are_keys_and_carry_attributes(rig: Rig) -> None:
     """Hashable, weakly referable, open for attributes of the user's."""
-    client = rig.pair(Recorder()).client
+    client: Any = rig.pair(Recorder()).client
     client.note = "mine"
     assert {client: client.note}[client] == "mine"
-    assert weakref.ref(client)() is client
     assert client.fileno() == client._channel.fileno() >= 0
+    assert weakref.ref(client)() is client
 
 
 def test_no_configuration_at_all(rig: Rig) -> None:

@@ -208,7 +208,7 @@ def test_last_traceback_is_kept(rig: Rig) -> None:
     pair = rig.pair(Service())
     assert pair.server._last_traceback is None
     failure(pair.client, "ValueError()")
-    trace = pair.server._last_traceback
+    trace: Any = pair.server._last_traceback
     while trace.tb_next:
         trace = trace.tb_next
     assert trace.tb_frame.f_code.co_name == "exposed_raise"

@@ -356,6 +356,7 @@ print("leaving")
     assert program.errors() == ""
 
 
+@SERVER_THREADS_MAY_RAISE
 def test_server_closes_under_its_clients(rig: Rig) -> None:
     """Closing a server ends the connections of its clients: a waiting call hears of it at once."""
     gate = threading.Event()

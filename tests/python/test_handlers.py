@@ -294,10 +294,11 @@ def test_sequence_numbers_are_echoed(rig: Rig) -> None:
 def test_labels(rig: Rig) -> None:
     """Arguments may be a value, a tuple of boxes or nested ones; wrong ones are the request's failure only."""
     peer = rig.raw(Service())
-    for boxed in ((1, ("d",)), (2, ((1, "d"),)), (1, "d"), (1, frozenset("d"))):
+    accepted: list[Any] = [(1, ("d",)), (2, ((1, "d"),)), (1, "d"), (1, frozenset("d"))]
+    for boxed in accepted:
         assert peer.request(consts.HANDLE_PING, boxed) == (consts.MSG_REPLY, (1, "d"))
     assert peer.request(consts.HANDLE_PING, (2, ((2, ((1, 1), (2, ()))),))) == (consts.MSG_REPLY, (1, (1, ())))
-    wrong = {
+    wrong: dict[Any, str] = {
         (9, 1): "ValueError", (3, ("no.such", 1, 2)): "KeyError", (1, 5): "TypeError", (2, ((9, 1),)): "ValueError",
         (2, ((3, ("no.such", 1, 2)),)): "KeyError",
     }
@@ -318,7 +319,7 @@ def test_close_has_no_answer(rig: Rig) -> None:
     peer = rig.raw(Ending())
     with pytest.raises(EOFError):
         peer.request(consts.HANDLE_CLOSE)
-    peer.ended.result(10)
+    peer.served()
     assert ended == [1] and peer.conn.closed
 
 

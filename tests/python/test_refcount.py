@@ -190,7 +190,7 @@ def test_counted_releases(rig: Rig) -> None:
         return peer.request(consts.HANDLE_DEL, (2, ((3, thing), *((1, n) for n in count))))[1]
 
     def known() -> bool:
-        return peer.request(consts.HANDLE_HASH, (2, ((3, thing),)))[0] == consts.MSG_REPLY
+        return bool(peer.request(consts.HANDLE_HASH, (2, ((3, thing),)))[0] == consts.MSG_REPLY)
 
     thing = fetch()
     assert fetch() == fetch() == thing

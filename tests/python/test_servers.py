@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import rpyc
-from conftest import PATIENCE, Rig, eventually, in_thread, in_threads, open_descriptors
+from conftest import PATIENCE, Rig, close_quietly, eventually, in_thread, in_threads, open_descriptors
 from rpyc.utils.authenticators import AuthenticationError
 from rpyc.utils.factory import connect_stream, unix_connect
 from rpyc.utils.helpers import classpartial
@@ -377,7 +377,10 @@ def knock(rig: Rig, server: Server, word: bytes) -> Any:
     sock = socket.create_connection(("127.0.0.1", server.port))
     rig.on_end(sock.close)
     sock.sendall(word)
-    return connect_stream(rpyc.SocketStream(sock))
+    conn = connect_stream(rpyc.SocketStream(sock))
+    # An orderly close: a forked server would not see the end of the stream, because its other children hold this end too.
+    rig.on_end(close_quietly, conn)
+    return conn
 
 
 def guarded(rig: Rig, kind: type[Server], authenticator: Callable[[socket.socket], Any], service: Any = Echo, **config: Any) -> Server:

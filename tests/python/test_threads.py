@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -107,9 +108,9 @@ def test_either_waiter_may_finish_first(rig: Rig, first: str) -> None:
     # A second serving thread, so that the peer can be inside both calls.
     in_thread(pair.server.serve_all)
     through = getattr(pair.client.root, "pass")
-    waiting = {}
+    waiting: dict[str, Any] = {}
     for name in ("early", "late"):
-        waiting[name] = in_thread(lambda name=name: through(name))
+        waiting[name] = in_thread(functools.partial(through, name))
         eventually(lambda: len(pair.client._request_callbacks) > len(waiting) - 1)
     for name in (first, "late" if first == "early" else "early"):
         gates[name].set()

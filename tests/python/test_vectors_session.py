@@ -86,7 +86,7 @@ class Point:
     def __enter__(self) -> str:
         return "entered"
 
-    def __exit__(self, t: Any, v: Any, tb: Any) -> bool:
+    def __exit__(self, t: Any, v: Any, tb: Any) -> Any:
         self.exposed_seen = "none" if t is None else t.__name__
         return False
 
@@ -135,7 +135,8 @@ class SampleService(rpyc.Service):
         raise CustomError(3, [1, 2])
 
     def exposed_key_error(self) -> Any:
-        return {}["missing"]
+        table: dict[str, Any] = {}
+        return table["missing"]
 
     def exposed_os_error(self) -> None:
         raise FileNotFoundError(2, "No such thing", "a-file")
@@ -363,7 +364,7 @@ def test_fatal_messages(rig: Rig, entry: dict[str, Any]) -> None:
         assert peer.receive() is None
     with pytest.raises(Exception):  # noqa: B017, PT011
         # The serving loop's error is 6.0.2's, or a clearer one.
-        peer.ended.result(10)
+        peer.served()
     assert peer.conn.closed
 
 

@@ -121,13 +121,6 @@ impl Proxies {
             }
         }
     }
-
-    /// Visits the classes, for the garbage collector.
-    pub(crate) fn visit_classes(&self, mut visit: impl FnMut(&Py<PyType>)) {
-        if let Some(classes) = self.classes.try_lock() {
-            classes.values().for_each(|class| visit(&class.class));
-        }
-    }
 }
 
 /// A new reference to a proxy, unless it is being deallocated.

@@ -170,9 +170,10 @@ def classes(peer: Any) -> None:
 def builtin_types(peer: Any) -> None:
     """A proxy of a list passes for a list, and says what it is."""
     root = peer.connect().root
-    remote = root.list(1)
-    assert isinstance(remote, list) and isinstance(remote, BaseNetref) and remote.__class__ is list
-    assert isinstance(remote, Iterable) and not isinstance(remote, dict)
+    remote: Any = root.list(1)
+    kinds: tuple[type, ...] = (list, BaseNetref, Iterable)
+    assert all(isinstance(remote, kind) for kind in kinds) and remote.__class__ is list
+    assert not isinstance(remote, dict)
     assert str(type(remote)) == "<netref class 'rpyc.core.netref.builtins.list'>"
     assert type(remote).__name__ == "builtins.list" and type(remote).__module__ == "rpyc.core.netref"
     assert isinstance(root.dict(), dict)

@@ -117,7 +117,7 @@ def own_objects_come_back_as_themselves(peer: Any) -> None:
     """What travels by reference is unwrapped at home: the same object, not a copy and not a proxy."""
     root = peer.connect().root
     objects: list[Any] = [[], {}, set(), bytearray(b"x"), object(), object, len, math, Color.RED, Pair(1, 2), Text("t")]
-    objects += [lambda: None, (n for n in ()), ValueError("v"), frozenset([object])]
+    objects += [lambda: None, iter(()), ValueError("v"), frozenset([object])]
     for thing in objects:
         assert root.same(thing) is thing, thing
     inside = root.same((1, (thing := objects[0], "two")))

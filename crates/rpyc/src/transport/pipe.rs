@@ -3,9 +3,10 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use rpyc_proto::wire::BulkBuffer;
 use rustix::event::PollFlags;
 use rustix::io::{Errno, read, writev};
@@ -21,35 +22,43 @@ const ATOMIC: usize = 4096;
 /// The longest wait in one system call: a shutdown is noticed within it.
 const SLICE: Duration = Duration::from_millis(50);
 
+#[derive(Debug)]
+struct Ends {
+    incoming: OwnedFd,
+    outgoing: OwnedFd,
+}
+
 /// Two one-way descriptors.
 #[derive(Debug)]
 pub struct Pipe<B> {
-    /// Gone after a shutdown; waits hold it for a slice at most.
-    fds: RwLock<Option<(OwnedFd, OwnedFd)>>,
+    /// Gone after a shutdown. Whoever is in a system call holds them until that returns.
+    fds: Mutex<Option<Arc<Ends>>>,
     buffer: PhantomData<fn() -> B>,
 }
 
 impl<B> Pipe<B> {
     /// Takes over a descriptor to read from and one to write to.
     #[must_use]
-    pub const fn new(incoming: OwnedFd, outgoing: OwnedFd) -> Self {
+    pub fn new(incoming: OwnedFd, outgoing: OwnedFd) -> Self {
         Self {
-            fds: RwLock::new(Some((incoming, outgoing))),
+            fds: Mutex::new(Some(Arc::new(Ends { incoming, outgoing }))),
             buffer: PhantomData,
         }
     }
-}
 
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the pipe has been closed")
+    fn ends(&self) -> io::Result<Arc<Ends>> {
+        self.fds.lock().clone().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotConnected, "the pipe has been closed")
+        })
+    }
 }
 
 impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
     type Buffer = B;
 
     fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
-        let fds = self.fds.read();
-        let (_, outgoing) = fds.as_ref().ok_or_else(closed)?;
+        let ends = self.ends()?;
+        let outgoing = &ends.outgoing;
         while !queue.frames.is_empty() {
             let ready = poll::wait(&[(outgoing.as_fd(), PollFlags::OUT)], Some(Duration::ZERO))?;
             if ready.is_empty() {
@@ -82,8 +91,8 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
         inbox: &mut Inbox<Self::Buffer>,
         timeout: Option<Duration>,
     ) -> io::Result<Received> {
-        let fds = self.fds.read();
-        let (incoming, _) = fds.as_ref().ok_or_else(closed)?;
+        let ends = self.ends()?;
+        let incoming = &ends.incoming;
         let slice = timeout.map_or(SLICE, |timeout| timeout.min(SLICE));
         if poll::wait(&[(incoming.as_fd(), PollFlags::IN)], Some(slice))?.is_empty() {
             return Ok(Received::Nothing);
@@ -100,11 +109,10 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
     }
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
-        let fds = self.fds.read();
-        let (incoming, outgoing) = fds.as_ref().ok_or_else(closed)?;
-        let mut wanted = vec![(outgoing.as_fd(), PollFlags::OUT)];
+        let ends = self.ends()?;
+        let mut wanted = vec![(ends.outgoing.as_fd(), PollFlags::OUT)];
         if or_read {
-            wanted.push((incoming.as_fd(), PollFlags::IN));
+            wanted.push((ends.incoming.as_fd(), PollFlags::IN));
         }
         let ready = poll::wait(&wanted, Some(timeout.min(SLICE)))?;
         Ok(ready.intersects(PollFlags::IN | PollFlags::HUP))
@@ -115,7 +123,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
     }
 
     fn shutdown(&self) {
-        let fds = self.fds.write().take();
-        drop(fds);
+        let ends = self.fds.lock().take();
+        drop(ends);
     }
 }

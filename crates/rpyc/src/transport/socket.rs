@@ -3,9 +3,11 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rpyc_proto::wire::BulkBuffer;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -26,7 +28,9 @@ const MAX_PIECES: usize = 64;
 /// receive timeout as its bound. A non-blocking one works too, at the price of a `poll` per wait.
 #[derive(Debug)]
 pub struct Socket<B> {
-    fd: OwnedFd,
+    /// Gone after a shutdown. Whoever is in a system call holds it until that returns, so its
+    /// number is not given to another file meanwhile.
+    fd: Mutex<Option<Arc<OwnedFd>>>,
     tcp: bool,
     local: bool,
     /// The receive timeout set on the descriptor, see [`Slice`].
@@ -64,7 +68,7 @@ impl<B> Socket<B> {
             sockopt::set_tcp_nodelay(&fd, true)?;
         }
         Ok(Self {
-            fd,
+            fd: Mutex::new(Some(Arc::new(fd))),
             tcp,
             local,
             slice: AtomicU8::new(Slice::Unset as u8),
@@ -73,9 +77,13 @@ impl<B> Socket<B> {
         })
     }
 
+    fn fd(&self) -> io::Result<Arc<OwnedFd>> {
+        self.fd.lock().clone().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
     /// Sets the kernel's receive timeout to the longest slice within `timeout`. `false`: the timeout
     /// is too short for that.
-    fn set_slice(&self, timeout: Option<Duration>) -> io::Result<bool> {
+    fn set_slice(&self, fd: &OwnedFd, timeout: Option<Duration>) -> io::Result<bool> {
         let (slice, duration) = match timeout {
             None => (Slice::Endless, None),
             Some(timeout) if timeout >= SECOND => (Slice::Second, Some(SECOND)),
@@ -83,7 +91,7 @@ impl<B> Socket<B> {
             Some(_) => return Ok(false),
         };
         if self.slice.load(Ordering::Relaxed) != slice as u8 {
-            sockopt::set_socket_timeout(&self.fd, sockopt::Timeout::Recv, duration)?;
+            sockopt::set_socket_timeout(fd, sockopt::Timeout::Recv, duration)?;
             self.slice.store(slice as u8, Ordering::Relaxed);
         }
         Ok(true)
@@ -102,12 +110,13 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     type Buffer = B;
 
     fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
+        let fd = self.fd()?;
         self.received.store(false, Ordering::Relaxed);
         while !queue.frames.is_empty() {
             let pieces = queue.pieces(MAX_PIECES);
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             match sendmsg(
-                &self.fd,
+                &fd,
                 &pieces,
                 &mut SendAncillaryBuffer::default(),
                 flags,
@@ -125,6 +134,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         inbox: &mut Inbox<Self::Buffer>,
         timeout: Option<Duration>,
     ) -> io::Result<Received> {
+        let fd = self.fd()?;
         let endless = timeout.is_none();
         let mut flags = RecvFlags::empty();
         if timeout == Some(Duration::ZERO) {
@@ -134,10 +144,10 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
                 // We wait again without having sent anything. A peer with Nagle's algorithm on
                 // holds its next small segment until this acknowledgement, which the kernel would
                 // delay by 40 ms.
-                sockopt::set_tcp_quickack(&self.fd, true)?;
+                sockopt::set_tcp_quickack(&fd, true)?;
             }
-            if !self.set_slice(timeout)? {
-                let ready = poll::wait(&[(self.fd.as_fd(), PollFlags::IN)], timeout)?;
+            if !self.set_slice(&fd, timeout)? {
+                let ready = poll::wait(&[(fd.as_fd(), PollFlags::IN)], timeout)?;
                 if ready.is_empty() {
                     return Ok(Received::Nothing);
                 }
@@ -145,7 +155,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
             }
         }
         loop {
-            match recv(&self.fd, inbox.space(), flags) {
+            match recv(&fd, inbox.space(), flags) {
                 Ok((_, 0)) => return Ok(Received::End),
                 Ok((_, count)) => {
                     self.received.store(true, Ordering::Relaxed);
@@ -154,7 +164,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
                 }
                 Err(Errno::AGAIN) if endless && flags.is_empty() => {
                     // Only a non-blocking descriptor says this without a timeout.
-                    let ready = poll::wait(&[(self.fd.as_fd(), PollFlags::IN)], None)?;
+                    let ready = poll::wait(&[(fd.as_fd(), PollFlags::IN)], None)?;
                     if ready.is_empty() {
                         return Ok(Received::Nothing);
                     }
@@ -163,7 +173,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
                     // Either the kernel's timeout is over or the descriptor is non-blocking: find
                     // out by waiting in `poll` for the rest of a short slice.
                     let rest = timeout.map(|timeout| timeout.min(SHORT));
-                    let ready = poll::wait(&[(self.fd.as_fd(), PollFlags::IN)], rest)?;
+                    let ready = poll::wait(&[(fd.as_fd(), PollFlags::IN)], rest)?;
                     if ready.is_empty() {
                         return Ok(Received::Nothing);
                     }
@@ -176,12 +186,13 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     }
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
+        let fd = self.fd()?;
         let wanted = if or_read {
             PollFlags::OUT | PollFlags::IN
         } else {
             PollFlags::OUT
         };
-        let ready = poll::wait(&[(self.fd.as_fd(), wanted)], Some(timeout))?;
+        let ready = poll::wait(&[(fd.as_fd(), wanted)], Some(timeout))?;
         Ok(ready.intersects(PollFlags::IN))
     }
 
@@ -190,7 +201,10 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     }
 
     fn shutdown(&self) {
-        // It may be closed already; then there is nothing to end.
-        let _ = shutdown(&self.fd, Shutdown::Both);
+        let fd = self.fd.lock().take();
+        if let Some(fd) = fd {
+            // The peer may have closed it already; then there is nothing to end.
+            let _ = shutdown(&fd, Shutdown::Both);
+        }
     }
 }

@@ -183,7 +183,8 @@ impl<T: Wire> Face<T> {
         let link = Arc::clone(&self.link);
         let is_done = link.wait(self, &mut done, deadline)?;
         let answer = pending.slot.answer.lock().unwrap().take();
-        assert_eq!(is_done, answer.is_some());
+        // It can arrive at the very moment when the time is over.
+        assert!(answer.is_some() || !is_done);
         Ok(answer)
     }
 

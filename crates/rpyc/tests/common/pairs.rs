@@ -25,12 +25,13 @@ pub(crate) fn tcp() -> (Socket<Vec<u8>>, Socket<Vec<u8>>) {
     (socket(client), socket(server))
 }
 
-/// Two ends of a pair of pipes that hold a page each.
+/// Two ends of a pair of pipes that hold four pages each. With less, a second small message would
+/// not fit beside a first one.
 pub(crate) fn pipes() -> (Pipe<Vec<u8>>, Pipe<Vec<u8>>) {
     let (read_a, write_b) = std::io::pipe().unwrap();
     let (read_b, write_a) = std::io::pipe().unwrap();
-    fcntl_setpipe_size(&write_a, TINY).unwrap();
-    fcntl_setpipe_size(&write_b, TINY).unwrap();
+    fcntl_setpipe_size(&write_a, 4 * TINY).unwrap();
+    fcntl_setpipe_size(&write_b, 4 * TINY).unwrap();
     (
         Pipe::new(read_a.into(), write_a.into()),
         Pipe::new(read_b.into(), write_b.into()),
