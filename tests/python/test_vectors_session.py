@@ -16,6 +16,7 @@ Intended differences, which the comparison allows for:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import struct
@@ -294,7 +295,9 @@ class Replay:
         if kind != REQUEST:
             self._answers[sequence] = kind, body
         elif body[0] == consts.HANDLE_DEL:
-            self._send(REPLY, sequence, (1, None), thread)
+            # It may be the last thing that a closing peer has said.
+            with contextlib.suppress(ConnectionError):
+                self._send(REPLY, sequence, (1, None), thread)
         elif body[0] == consts.HANDLE_INSPECT:
             self._send(REPLY, sequence, self._inspected.get(body[1][1][0], (1, ())), thread)
         else:

@@ -76,7 +76,8 @@ pub fn take_boxed<M: ObjectModel>(
     take_at_depth(model, &mut reader, &payload.head, 0)
 }
 
-/// Reads the boxed arguments of a request: the items of a boxed tuple.
+/// Reads the boxed arguments of a request: the items of a boxed tuple, or of whatever else iterable
+/// comes in its place.
 ///
 /// # Errors
 /// The model's, or a [`ProtocolError`].
@@ -85,26 +86,26 @@ pub fn take_args<M: ObjectModel>(
     reader: &mut Reader<'_, M::Bulk>,
     data: &[u8],
 ) -> Result<Vec<M::Value>, M::Error> {
-    // The reader borrows the payload for as long as `data` lives: both come from one payload.
-    match take_label(reader)? {
-        Label::Tuple => take_items(model, reader, data, 0),
+    let value = match take_label(reader)? {
+        Label::Tuple => return take_items(model, reader, data, 0),
         Label::Value => {
-            let at = reader.position();
-            match reader.token().map_err(ProtocolError::from)? {
-                Token::Tuple(count) => (0..count).map(|_| model.read_plain(reader)).collect(),
-                other => Err(unexpected("a tuple of arguments", other, at).into()),
+            let start = reader.position();
+            if let Token::Tuple(count) = reader.token().map_err(ProtocolError::from)? {
+                return (0..count).map(|_| model.read_plain(reader)).collect();
             }
+            reader.rewind(start);
+            model.read_plain(reader)?
         }
-        Label::LocalRef | Label::RemoteRef => {
-            let at = reader.position();
-            Err(ProtocolError::Decode(DecodeError::Unexpected {
-                expected: "a tuple of arguments",
-                found: "a reference",
-                at,
-            })
-            .into())
+        Label::LocalRef => {
+            let id = read_id(reader, data)?;
+            model.local(id)?
         }
-    }
+        Label::RemoteRef => {
+            let id = read_id(reader, data)?;
+            model.proxy(id)?
+        }
+    };
+    model.iterate(value)
 }
 
 /// The id packs of all references to objects of the sender in a boxed value.

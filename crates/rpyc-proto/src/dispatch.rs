@@ -34,8 +34,8 @@ pub fn put_boxed_with<B>(out: &mut Writer<B>, put: impl FnOnce(&mut Writer<B>)) 
 /// A request that was read up to its arguments.
 #[derive(Debug)]
 pub struct Request<V> {
-    /// The number of the handler, as it came.
-    pub handler: i64,
+    /// The handler, or what came instead of one.
+    pub handler: Result<Handler, V>,
     /// The unboxed arguments.
     pub args: Vec<V>,
 }
@@ -50,7 +50,17 @@ pub fn read_request<M: ObjectModel>(
     body: usize,
 ) -> Result<Request<M::Value>, M::Error> {
     let mut reader = payload.reader_at(body);
-    let handler = read_handler(&mut reader)?;
+    reader
+        .tuple_of(2, "a pair of handler and arguments")
+        .map_err(ProtocolError::from)?;
+    let at = reader.position();
+    let handler = match read_handler(&mut reader) {
+        Some(handler) => Ok(handler),
+        None => {
+            reader = payload.reader_at(at);
+            Err(model.read_plain(&mut reader)?)
+        }
+    };
     let args = boxing::take_args(model, &mut reader, &payload.head)?;
     Ok(Request { handler, args })
 }
@@ -62,7 +72,8 @@ pub fn read_request<M: ObjectModel>(
 #[must_use]
 pub fn peek_release<B>(payload: &Payload<B>, body: usize) -> Option<(IdPack<'_>, i64)> {
     let mut reader = payload.reader_at(body);
-    if read_handler(&mut reader).ok()? != i64::from(Handler::Del.number()) {
+    reader.tuple_of(2, "").ok()?;
+    if read_handler(&mut reader)? != Handler::Del {
         return None;
     }
     let label = |reader: &mut Reader<'_, B>, wanted: Label| {
@@ -83,24 +94,19 @@ pub fn peek_release<B>(payload: &Payload<B>, body: usize) -> Option<(IdPack<'_>,
     Some((id, reader.small_int("").ok()?))
 }
 
-fn read_handler<B>(reader: &mut Reader<'_, B>) -> Result<i64, ProtocolError> {
-    reader.tuple_of(2, "a pair of handler and arguments")?;
-    let at = reader.position();
-    match reader.token()? {
-        Token::Int(number) => Ok(number),
-        Token::Bool(value) => Ok(i64::from(value)),
-        // Python finds the handler 1 by the key 1.0, and so do RPyC's peers.
-        Token::Float(value) if value.abs() < 1e6 && value == f64::from(value as i32) => {
-            Ok(value as i64)
+/// The handler, if the next value is the number of one.
+///
+/// Python finds the handler 1 by the keys True and 1.0 as well, and so do RPyC's peers.
+fn read_handler<B>(reader: &mut Reader<'_, B>) -> Option<Handler> {
+    let number = match reader.token().ok()? {
+        Token::Int(number) => number,
+        Token::Bool(value) => i64::from(value),
+        Token::Float(value) if (0.0..256.0).contains(&value) && value == f64::from(value as u8) => {
+            i64::from(value as u8)
         }
-        other => Err(ProtocolError::Decode(
-            crate::wire::DecodeError::Unexpected {
-                expected: "the number of a handler",
-                found: other.kind(),
-                at,
-            },
-        )),
-    }
+        _ => return None,
+    };
+    Handler::from_wire(number)
 }
 
 /// Performs a request.
@@ -111,8 +117,9 @@ pub fn dispatch<M: Operations>(
     model: &mut M,
     request: Request<M::Value>,
 ) -> Result<M::Value, M::Error> {
-    let handler =
-        Handler::from_wire(request.handler).ok_or(ProtocolError::Handler(request.handler))?;
+    let handler = request
+        .handler
+        .map_err(|other| model.unknown_handler(other))?;
     let given = request.args.len();
     let mut args = request.args.into_iter();
     // A `let .. else` per shape keeps each handler on one line.

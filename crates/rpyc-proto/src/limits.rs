@@ -23,9 +23,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // The length field of a frame has 32 bits; half of that is more than one machine
-            // would want to hold twice.
-            frame: 0x7fff_ffff,
+            // What the length field can say. Memory is taken as bytes arrive.
+            frame: 0xffff_ffff,
+            // A small frame can hold a thousand times its size.
             inflated: 0x2000_0000,
             backlog: 0x1000_0000,
             pending: 1_000_000,

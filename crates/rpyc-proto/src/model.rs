@@ -42,6 +42,12 @@ pub trait ObjectModel {
     /// The items of an exact tuple.
     fn tuple_items(&self, value: &Self::Value) -> Option<alloc::vec::Vec<Self::Value>>;
 
+    /// The items of any iterable value.
+    ///
+    /// # Errors
+    /// The value is not iterable, or fails on the way.
+    fn iterate(&mut self, value: Self::Value) -> Result<alloc::vec::Vec<Self::Value>, Self::Error>;
+
     /// A tuple of these items.
     ///
     /// # Errors
@@ -85,6 +91,8 @@ pub trait ObjectModel {
     reason = "each fails with what the operation on the object raises"
 )]
 pub trait Operations: ObjectModel {
+    /// The error for a request that names no handler.
+    fn unknown_handler(&mut self, handler: Self::Value) -> Self::Error;
     /// The root object.
     fn root(&mut self) -> Result<Self::Value, Self::Error>;
     /// Answers a close request: the connection ends.
@@ -176,8 +184,6 @@ pub enum ProtocolError {
     Decode(DecodeError),
     /// A boxed value with an unknown label.
     Label(i64),
-    /// A request for an unknown handler.
-    Handler(i64),
     /// A request with a number of arguments that its handler does not take.
     Arity {
         /// The handler.
@@ -192,7 +198,6 @@ impl fmt::Display for ProtocolError {
         match self {
             Self::Decode(error) => error.fmt(f),
             Self::Label(label) => write!(f, "invalid label {label}"),
-            Self::Handler(number) => write!(f, "no handler has the number {number}"),
             Self::Arity { handler, given } => {
                 write!(f, "handler {handler:?} does not take {given} arguments")
             }

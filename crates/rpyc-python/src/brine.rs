@@ -49,7 +49,10 @@ pub(crate) fn brine_load<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return read_plain(py, &mut Reader::new(bytes.as_bytes()), 0);
     }
-    let copy = py.get_type::<PyBytes>().call1((data,))?.cast_into::<PyBytes>()?;
+    let copy = py
+        .get_type::<PyBytes>()
+        .call1((data,))?
+        .cast_into::<PyBytes>()?;
     read_plain(py, &mut Reader::new(copy.as_bytes()), 0)
 }
 
@@ -220,7 +223,9 @@ fn read_items<'py, B: BulkValue>(
     count: usize,
     depth: usize,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    (0..count).map(|_| read_plain(py, reader, depth + 1)).collect()
+    (0..count)
+        .map(|_| read_plain(py, reader, depth + 1))
+        .collect()
 }
 
 /// A bulk part that is a Python value.

@@ -34,7 +34,11 @@ unsafe impl Sync for PyBulk {}
 impl PyBulk {
     pub(crate) fn new(object: &Bound<'_, PyBytes>) -> Self {
         let bytes = object.as_bytes();
-        Self { data: bytes.as_ptr(), len: bytes.len(), object: object.clone().unbind() }
+        Self {
+            data: bytes.as_ptr(),
+            len: bytes.len(),
+            object: object.clone().unbind(),
+        }
     }
 
     pub(crate) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
@@ -64,7 +68,10 @@ impl PyBulkBuffer {
         // SAFETY: `object` is a bytes object that only we know.
         unsafe {
             let len = ffi::Py_SIZE(self.object);
-            (ffi::PyBytes_AS_STRING(self.object).cast_mut(), usize::try_from(len).unwrap_or(0))
+            (
+                ffi::PyBytes_AS_STRING(self.object).cast_mut(),
+                usize::try_from(len).unwrap_or(0),
+            )
         }
     }
 }
@@ -106,7 +113,11 @@ impl BulkBuffer for PyBulkBuffer {
         Python::attach(|py| {
             // SAFETY: the reference that we held passes to `object`; it is a bytes object.
             let object = unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() };
-            PyBulk { object: object.unbind(), data: data.cast_const().cast(), len }
+            PyBulk {
+                object: object.unbind(),
+                data: data.cast_const().cast(),
+                len,
+            }
         })
     }
 }

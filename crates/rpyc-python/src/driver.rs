@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyEOFError, PyKeyboardInterrupt, PyStopIteration, PySystemExit, PyValueError};
+use pyo3::exceptions::{
+    PyEOFError, PyKeyboardInterrupt, PyRecursionError, PyStopIteration, PySystemExit, PyValueError,
+};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -18,6 +20,7 @@ use rpyc_proto::vinegar::Vinegar;
 use rpyc_proto::wire::frame::Frame;
 use rpyc_proto::wire::{Payload, Writer};
 
+use crate::brine::BrineError;
 use crate::bulk::PyBulk;
 use crate::engine::{Engine, PyLink};
 use crate::model::{PyModel, Raised};
@@ -38,7 +41,11 @@ pub(crate) struct PyDriver<'a, 'py> {
 
 impl<'a, 'py> PyDriver<'a, 'py> {
     pub(crate) fn new(conn: &'a Bound<'py, Engine>, link: &'a PyLink) -> Self {
-        Self { conn, link, main_thread: threads::is_main(conn.py()) }
+        Self {
+            conn,
+            link,
+            main_thread: threads::is_main(conn.py()),
+        }
     }
 
     fn py(&self) -> Python<'py> {
@@ -70,7 +77,9 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
     fn arrived(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
         if !self.conn.get().is_native(self.conn) {
             let data = PyBytes::new(self.py(), &payload.to_vec());
-            self.conn.as_any().call_method1(intern!(self.py(), "_dispatch"), (data,))?;
+            self.conn
+                .as_any()
+                .call_method1(intern!(self.py(), "_dispatch"), (data,))?;
             return Ok(());
         }
         let event = self.link.session().lock().handle(&payload);
@@ -79,12 +88,16 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
                 let seq = payload.head.get(seq).unwrap_or_default().to_vec();
                 self.request(payload, &seq, body)
             }
-            Ok(Event::Answer { waiter, is_exception, body }) => {
-                self.answer(waiter, is_exception, payload, body)
-            }
-            Ok(Event::Orphan { number, is_exception, body }) => {
-                self.orphan(number, is_exception, &payload, body)
-            }
+            Ok(Event::Answer {
+                waiter,
+                is_exception,
+                body,
+            }) => self.answer(waiter, is_exception, payload, body),
+            Ok(Event::Orphan {
+                number,
+                is_exception,
+                body,
+            }) => self.orphan(number, is_exception, &payload, body),
             Err(error) => {
                 let text = error.to_string();
                 self.link.finish(EndCause::Message(error));
@@ -127,11 +140,23 @@ impl<'py> PyDriver<'_, 'py> {
             return Ok(());
         }
         let mut model = PyModel::new(self.conn);
-        slot.put(match boxing::take_boxed(&mut model, &payload, body) {
-            Ok(value) => Outcome::Value(value.unbind(), model.incomplete),
-            Err(Raised(error)) => Outcome::Unreadable(error),
-        });
+        match boxing::take_boxed(&mut model, &payload, body) {
+            Ok(value) => slot.put(Outcome::Value(value.unbind(), model.incomplete)),
+            Err(Raised(error)) if is_malformed(self.py(), &error) => {
+                return Err(self.give_up(error));
+            }
+            Err(Raised(error)) => slot.put(Outcome::Unreadable(error)),
+        }
         Ok(())
+    }
+
+    /// The peer sent what is no value: nothing that follows can be trusted. Ends the link.
+    fn give_up(&self, error: PyErr) -> PyErr {
+        let text = error.value(self.py()).to_string();
+        self.link.finish(EndCause::Face(format!(
+            "the peer sent a malformed message: {text}"
+        )));
+        error
     }
 
     /// Reads an answer for whoever asked for it asynchronously. The read role is passed on before
@@ -152,6 +177,10 @@ impl<'py> PyDriver<'_, 'py> {
         let mut model = PyModel::new(self.conn);
         let value = boxing::take_boxed(&mut model, payload, body);
         let incomplete = model.incomplete;
+        let value = match value {
+            Err(Raised(error)) if is_malformed(py, &error) => return Err(self.give_up(error)),
+            value => value,
+        };
         self.link.pass_on();
         let value = value.map_err(PyErr::from).and_then(|value| {
             netref::complete_all(self.conn, incomplete)?;
@@ -203,6 +232,10 @@ impl<'py> PyDriver<'_, 'py> {
         let request = dispatch::read_request(&mut model, &payload, body);
         let incomplete = std::mem::take(&mut model.incomplete);
         drop(payload);
+        let request = match request {
+            Err(Raised(error)) if is_malformed(py, &error) => return Err(self.give_up(error)),
+            request => request,
+        };
         self.link.pass_on();
         let result = request.map_err(PyErr::from).and_then(|request| {
             netref::complete_all(self.conn, incomplete)?;
@@ -210,6 +243,10 @@ impl<'py> PyDriver<'_, 'py> {
         });
         let error = match result {
             Ok(value) => {
+                if let Some(end) = self.link.end() {
+                    // The request closed the connection: whoever serves it is told.
+                    return Err(PyEOFError::new_err(end.to_string()));
+                }
                 match self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &value)) {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
@@ -266,8 +303,17 @@ impl<'py> PyDriver<'_, 'py> {
         } else {
             return Ok(false);
         };
-        self.conn.get().config(py).get_item(key)?.map_or(Ok(false), |value| value.is_truthy())
+        self.conn
+            .get()
+            .config(py)
+            .get_item(key)?
+            .map_or(Ok(false), |value| value.is_truthy())
     }
+}
+
+/// Whether reading a message failed because of its bytes, not because of what they refer to.
+fn is_malformed(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<BrineError>(py) || error.is_instance_of::<PyRecursionError>(py)
 }
 
 /// Makes the exception that a message holds.
@@ -279,7 +325,9 @@ pub(crate) fn load_exception(
     let py = conn.py();
     let mut reader = payload.reader_at(body);
     let raw = crate::brine::read_plain(py, &mut reader, 0)?;
-    let loaded = conn.as_any().call_method1(intern!(py, "_unbox_exc"), (raw,))?;
+    let loaded = conn
+        .as_any()
+        .call_method1(intern!(py, "_unbox_exc"), (raw,))?;
     Ok(PyErr::from_value(loaded))
 }
 
@@ -287,7 +335,9 @@ pub(crate) fn load_exception(
 pub(crate) fn seal(out: Writer<PyBulk>, compress: Option<usize>) -> PyResult<Frame<PyBulk>> {
     let frame = Frame::seal(out).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(match compress {
-        Some(threshold) if frame.len() > threshold + 6 && frame.compressible() => frame.compressed(),
+        Some(threshold) if frame.len() > threshold + 6 && frame.compressible() => {
+            frame.compressed()
+        }
         _ => frame,
     })
 }

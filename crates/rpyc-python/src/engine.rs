@@ -57,7 +57,9 @@ pub(crate) struct Engine {
 impl Engine {
     /// The link; EOFError if the connection was never opened.
     pub(crate) fn link(&self) -> PyResult<&PyLink> {
-        self.link.get().ok_or_else(|| PyEOFError::new_err("the connection has no channel yet"))
+        self.link
+            .get()
+            .ok_or_else(|| PyEOFError::new_err("the connection has no channel yet"))
     }
 
     pub(crate) fn is_native(&self, conn: &Bound<'_, Self>) -> bool {
@@ -74,12 +76,17 @@ impl Engine {
 
     pub(crate) fn local_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         let root = self.local_root.lock();
-        root.as_ref().map_or_else(|| py.None().into_bound(py), |root| root.bind(py).clone())
+        root.as_ref()
+            .map_or_else(|| py.None().into_bound(py), |root| root.bind(py).clone())
     }
 
     /// The configured limit of synchronous requests.
     pub(crate) fn sync_request_timeout(&self, py: Python<'_>) -> PyResult<Timeout> {
-        seconds(self.config(py).get_item(intern!(py, "sync_request_timeout"))?.as_ref())
+        seconds(
+            self.config(py)
+                .get_item(intern!(py, "sync_request_timeout"))?
+                .as_ref(),
+        )
     }
 
     /// The object of ours with this id.
@@ -87,7 +94,9 @@ impl Engine {
         let exports = self.exports.lock();
         let entry = exports.get(id.encoded);
         if entry.is_none() {
-            return exports.get(id.canonical().as_bytes()).map(|entry| entry.object.bind(py).clone());
+            return exports
+                .get(id.canonical().as_bytes())
+                .map(|entry| entry.object.bind(py).clone());
         }
         entry.map(|entry| entry.object.bind(py).clone())
     }
@@ -185,7 +194,8 @@ impl Engine {
         let py = conn.py();
         let pack = brine::read_plain::<()>(py, &mut Reader::new(id.as_bytes()), 0);
         let _ = pack.and_then(|pack| {
-            conn.as_any().call_method1(intern!(py, "_release_proxy"), (pack, count))
+            conn.as_any()
+                .call_method1(intern!(py, "_release_proxy"), (pack, count))
         });
     }
 
@@ -203,11 +213,16 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = conn.py();
         let args = (error.get_type(py), error.value(py), error.traceback(py));
-        conn.as_any().call_method1(intern!(py, "_serialize_exception"), args)
+        conn.as_any()
+            .call_method1(intern!(py, "_serialize_exception"), args)
     }
 
     pub(crate) fn log_debug(&self, py: Python<'_>, text: &str) -> PyResult<()> {
-        match self.config(py).get_item(intern!(py, "logger"))?.filter(|logger| !logger.is_none()) {
+        match self
+            .config(py)
+            .get_item(intern!(py, "logger"))?
+            .filter(|logger| !logger.is_none())
+        {
             Some(logger) => logger.call_method1(intern!(py, "debug"), (text,)).map(drop),
             None => Ok(()),
         }
@@ -234,7 +249,9 @@ fn class_end(bytes: &[u8], pack: &IdPack<'_>) -> usize {
 fn encode_id(id_pack: &Bound<'_, PyAny>) -> PyResult<EncodedId> {
     let mut out = Writer::<PyBulk>::new();
     if !brine::write_plain(id_pack, &mut out, 0)? {
-        return Err(PyTypeError::new_err("an id pack is a tuple of a text and two ints"));
+        return Err(PyTypeError::new_err(
+            "an id pack is a tuple of a text and two ints",
+        ));
     }
     Ok(EncodedId::from_canonical(&out.into_payload().head))
 }
@@ -276,12 +293,18 @@ impl Engine {
     /// Opens the connection over a connected stream socket, which is driven by its descriptor.
     #[pyo3(signature = (fd, compress_above = None))]
     fn _open_socket(&self, fd: RawFd, compress_above: Option<usize>) -> PyResult<()> {
-        self.open(PyTransport::Socket(Socket::new(duplicate(fd)?)?), compress_above)
+        self.open(
+            PyTransport::Socket(Socket::new(duplicate(fd)?)?),
+            compress_above,
+        )
     }
 
     /// Opens the connection over two pipes, which are driven by their descriptors.
     fn _open_pipe(&self, incoming: RawFd, outgoing: RawFd) -> PyResult<()> {
-        self.open(PyTransport::Pipe(Pipe::new(duplicate(incoming)?, duplicate(outgoing)?)), None)
+        self.open(
+            PyTransport::Pipe(Pipe::new(duplicate(incoming)?, duplicate(outgoing)?)),
+            None,
+        )
     }
 
     /// Opens the connection over an object with `poll`, `recv` and `send`.
@@ -340,7 +363,8 @@ impl Engine {
             return Ok(false);
         }
         let mut driver = PyDriver::new(slf, link);
-        link.serve(&mut driver, deadline).map_err(|error| request::after_failure(slf, link, error))
+        link.serve(&mut driver, deadline)
+            .map_err(|error| request::after_failure(slf, link, error))
     }
 
     /// Handles messages until the connection ends, which raises EOFError.
@@ -378,7 +402,9 @@ impl Engine {
                 let timeout = slf.get().sync_request_timeout(py)?;
                 request::sync_within(slf, number, request::Any(args), timeout)
             }
-            _ => slf.as_any().call_method1(intern!(py, "_sync_request"), (handler, args)),
+            _ => slf
+                .as_any()
+                .call_method1(intern!(py, "_sync_request"), (handler, args)),
         }
     }
 
@@ -433,9 +459,9 @@ impl Engine {
     ) -> PyResult<Option<(Py<PyAny>, i64)>> {
         let id = encode_id(id_pack)?;
         let exports = self.exports.lock();
-        let entry = exports.get(id.as_bytes()).or_else(|| {
-            exports.get(exports.id_of(address(id_pack)?)?.as_bytes())
-        });
+        let entry = exports
+            .get(id.as_bytes())
+            .or_else(|| exports.get(exports.id_of(address(id_pack)?)?.as_bytes()));
         Ok(entry.map(|entry| (entry.object.clone_ref(py), entry.references)))
     }
 
@@ -455,7 +481,9 @@ impl Engine {
             match exports.release(id.as_bytes(), count) {
                 Released::Unknown => {
                     let id = address(id_pack).and_then(|address| exports.id_of(address).cloned());
-                    id.map_or(Released::Unknown, |id| exports.release(id.as_bytes(), count))
+                    id.map_or(Released::Unknown, |id| {
+                        exports.release(id.as_bytes(), count)
+                    })
                 }
                 released => released,
             }
@@ -477,7 +505,9 @@ impl Engine {
         entries
             .into_iter()
             .map(|(id, object, references)| {
-                Ok((decode_id(py, &id)?, object, references).into_pyobject(py)?.into_any())
+                Ok((decode_id(py, &id)?, object, references)
+                    .into_pyobject(py)?
+                    .into_any())
             })
             .collect()
     }
@@ -517,7 +547,11 @@ impl Engine {
 
     /// Makes a callable wait for the answer to a request.
     fn _pending_put(&self, seq: u64, callback: Py<PyAny>) -> PyResult<()> {
-        let replaced = self.link()?.session().lock().insert(seq, Waiter::Callback(callback));
+        let replaced = self
+            .link()?
+            .session()
+            .lock()
+            .insert(seq, Waiter::Callback(callback));
         drop(replaced);
         Ok(())
     }
@@ -602,5 +636,11 @@ impl Engine {
 
 /// The instance id of an id pack, which may be an address.
 fn address(id_pack: &Bound<'_, PyAny>) -> Option<usize> {
-    id_pack.cast::<PyTuple>().ok()?.get_item(2).ok()?.extract().ok()
+    id_pack
+        .cast::<PyTuple>()
+        .ok()?
+        .get_item(2)
+        .ok()?
+        .extract()
+        .ok()
 }

@@ -34,7 +34,6 @@ impl From<ProtocolError> for Raised {
         Self(match error {
             ProtocolError::Decode(error) => decode_error(error),
             ProtocolError::Label(_) => PyValueError::new_err(error.to_string()),
-            ProtocolError::Handler(number) => PyKeyError::new_err(number),
             ProtocolError::Arity { .. } => PyTypeError::new_err(error.to_string()),
         })
     }
@@ -49,7 +48,10 @@ pub(crate) struct PyModel<'a, 'py> {
 
 impl<'a, 'py> PyModel<'a, 'py> {
     pub(crate) const fn new(conn: &'a Bound<'py, Engine>) -> Self {
-        Self { conn, incomplete: Vec::new() }
+        Self {
+            conn,
+            incomplete: Vec::new(),
+        }
     }
 
     pub(crate) fn py(&self) -> Python<'py> {
@@ -70,12 +72,23 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
         Ok(brine::read_plain(self.py(), reader, 0)?)
     }
 
-    fn write_plain(&mut self, value: &Self::Value, out: &mut Writer<PyBulk>) -> Result<bool, Raised> {
+    fn write_plain(
+        &mut self,
+        value: &Self::Value,
+        out: &mut Writer<PyBulk>,
+    ) -> Result<bool, Raised> {
         Ok(brine::write_plain(value, out, 0)?)
     }
 
     fn tuple_items(&self, value: &Self::Value) -> Option<Vec<Self::Value>> {
-        value.cast_exact::<PyTuple>().ok().map(|tuple| tuple.iter().collect())
+        value
+            .cast_exact::<PyTuple>()
+            .ok()
+            .map(|tuple| tuple.iter().collect())
+    }
+
+    fn iterate(&mut self, value: Self::Value) -> Result<Vec<Self::Value>, Raised> {
+        Ok(value.try_iter()?.collect::<PyResult<_>>()?)
     }
 
     fn make_tuple(&mut self, items: Vec<Self::Value>) -> Result<Self::Value, Raised> {
@@ -93,7 +106,11 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
         own
     }
 
-    fn write_export(&mut self, value: &Self::Value, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+    fn write_export(
+        &mut self,
+        value: &Self::Value,
+        out: &mut Writer<PyBulk>,
+    ) -> Result<(), Raised> {
         let identity = value.as_ptr() as usize;
         let exports = &self.engine().exports;
         if let Some(id) = exports.lock().export_again(identity) {
@@ -113,7 +130,11 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
             let text = format!("the peer already holds references to {limit} objects");
             return Err(PyRuntimeError::new_err(text).into());
         }
-        let instance = if name.is_class { 0 } else { table.take_instance() };
+        let instance = if name.is_class {
+            0
+        } else {
+            table.take_instance()
+        };
         let id = EncodedId::new(&name.name, name.class, instance);
         out.put_raw(id.as_bytes());
         let replaced = table.insert(id, identity, value.clone().unbind());
@@ -123,7 +144,9 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
     }
 
     fn local(&mut self, id: IdPack<'_>) -> Result<Self::Value, Raised> {
-        self.engine().local(self.py(), &id).ok_or_else(|| unknown_object(self.py(), &id).into())
+        self.engine()
+            .local(self.py(), &id)
+            .ok_or_else(|| unknown_object(self.py(), &id).into())
     }
 
     fn proxy(&mut self, id: IdPack<'_>) -> Result<Self::Value, Raised> {
@@ -156,11 +179,14 @@ impl IdName {
         if let Ok(netref) = obj.cast::<PyNetref>() {
             // A proxy of another connection keeps its class; its instance gets an id of our own, so
             // that ids of two processes can't collide.
-            return netref.get().class_part(py).map(|(name, class, is_class)| Self {
-                name,
-                class,
-                is_class,
-            });
+            return netref
+                .get()
+                .class_part(py)
+                .map(|(name, class, is_class)| Self {
+                    name,
+                    class,
+                    is_class,
+                });
         }
         if obj.is_instance_of::<PyType>() || obj.is_instance_of::<PyModule>() {
             let pack = py
@@ -168,7 +194,11 @@ impl IdName {
                 .getattr(intern!(py, "get_id_pack"))?
                 .call1((obj,))?;
             let (name, class, instance): (String, i64, i64) = pack.extract()?;
-            return Ok(Self { name, class, is_class: instance == 0 });
+            return Ok(Self {
+                name,
+                class,
+                is_class: instance == 0,
+            });
         }
         let class = obj.getattr(intern!(py, "__class__"))?;
         Ok(Self {

@@ -66,13 +66,19 @@ impl Native {
         // A type has no tag until an attribute is looked up on it.
         let py = conn.py();
         let _ = conn.get_type().getattr_opt(intern!(py, "close"));
-        let _ = py.get_type::<PyAsyncResult>().getattr_opt(intern!(py, "wait"));
+        let _ = py
+            .get_type::<PyAsyncResult>()
+            .getattr_opt(intern!(py, "wait"));
         // A failing decision is a bug of ours; the Python path works in any case.
         let native = decide(conn).unwrap_or(false);
         self.native.store(native, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Relaxed);
-        self.class.store(version_tag(&conn.get_type()), Ordering::Relaxed);
-        self.result.store(version_tag(&conn.py().get_type::<PyAsyncResult>()), Ordering::Relaxed);
+        self.class
+            .store(version_tag(&conn.get_type()), Ordering::Relaxed);
+        self.result.store(
+            version_tag(&conn.py().get_type::<PyAsyncResult>()),
+            Ordering::Relaxed,
+        );
         native
     }
 }

@@ -22,7 +22,13 @@ use crate::engine::Engine;
 use crate::request::{self, IdByValue, On};
 
 /// A proxy of a remote object. Programs use it as if it were the object.
-#[pyclass(subclass, weakref, frozen, name = "BaseNetref", module = "rpyc.core.netref")]
+#[pyclass(
+    subclass,
+    weakref,
+    frozen,
+    name = "BaseNetref",
+    module = "rpyc.core.netref"
+)]
 #[derive(Debug)]
 pub(crate) struct PyNetref {
     conn: Py<PyAny>,
@@ -101,7 +107,8 @@ impl PyNetref {
 
     /// The engine, if the connection takes the native path right now.
     fn native_engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
-        self.engine(py).filter(|engine| engine.get().is_native(engine))
+        self.engine(py)
+            .filter(|engine| engine.get().is_native(engine))
     }
 
     fn id_pack<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -136,7 +143,9 @@ impl PyNetref {
     fn new(conn: &Bound<'_, PyAny>, id_pack: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mut out = Writer::<PyBulk>::new();
         if !id_pack.is_instance_of::<PyTuple>() || !brine::write_plain(id_pack, &mut out, 0)? {
-            return Err(PyTypeError::new_err("id_pack must be a tuple of a text and two ints"));
+            return Err(PyTypeError::new_err(
+                "id_pack must be a tuple of a text and two ints",
+            ));
         }
         Ok(Self {
             conn: conn.clone().unbind(),
@@ -193,7 +202,10 @@ impl PyNetref {
 
     fn __dir__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let names = request(slf, Handler::Dir, [])?;
-        Ok(pyo3::types::PyList::new(slf.py(), names.try_iter()?.collect::<PyResult<Vec<_>>>()?)?.into_any())
+        Ok(
+            pyo3::types::PyList::new(slf.py(), names.try_iter()?.collect::<PyResult<Vec<_>>>()?)?
+                .into_any(),
+        )
     }
 
     fn __richcmp__<'py>(
@@ -217,7 +229,11 @@ impl PyNetref {
         slf: &Bound<'py, Self>,
         other: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        request(slf, Handler::Cmp, [other, intern!(slf.py(), "__cmp__").as_any()])
+        request(
+            slf,
+            Handler::Cmp,
+            [other, intern!(slf.py(), "__cmp__").as_any()],
+        )
     }
 
     fn __exit__<'py>(
@@ -235,14 +251,18 @@ impl PyNetref {
         slf: &Bound<'py, Self>,
         protocol: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        module(slf.py())?.getattr("_reduce_ex")?.call1((slf, protocol))
+        module(slf.py())?
+            .getattr("_reduce_ex")?
+            .call1((slf, protocol))
     }
 
     fn __instancecheck__<'py>(
         slf: &Bound<'py, Self>,
         other: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        module(slf.py())?.getattr("_instancecheck")?.call1((slf, other))
+        module(slf.py())?
+            .getattr("_instancecheck")?
+            .call1((slf, other))
     }
 
     #[getter(____conn__)]
@@ -277,7 +297,9 @@ impl Drop for PyNetref {
                 return;
             };
             let state = engine.get();
-            state.proxies.remove(&self.id, self.listed.load(Ordering::Relaxed));
+            state
+                .proxies
+                .remove(&self.id, self.listed.load(Ordering::Relaxed));
             if let Some(key) = self.class_key.lock().take() {
                 state.proxies.release_class(&key);
             }
@@ -329,7 +351,10 @@ fn is_local(name: &Bound<'_, PyString>) -> PyResult<bool> {
     }
 }
 
-#[expect(unsafe_code, reason = "CPython's own attribute lookup has no safe wrapper")]
+#[expect(
+    unsafe_code,
+    reason = "CPython's own attribute lookup has no safe wrapper"
+)]
 fn generic_getattr<'py>(
     slf: &Bound<'py, PyNetref>,
     name: &Bound<'py, PyString>,
@@ -343,7 +368,10 @@ fn generic_getattr<'py>(
     }
 }
 
-#[expect(unsafe_code, reason = "CPython's own attribute lookup has no safe wrapper")]
+#[expect(
+    unsafe_code,
+    reason = "CPython's own attribute lookup has no safe wrapper"
+)]
 fn generic_setattr<'py>(
     slf: &Bound<'py, PyNetref>,
     name: &Bound<'py, PyString>,
@@ -351,13 +379,19 @@ fn generic_setattr<'py>(
 ) -> PyResult<()> {
     let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
     // SAFETY: all are live objects; a null value deletes.
-    let failed =
-        unsafe { pyo3::ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
-    if failed != 0 { Err(PyErr::fetch(slf.py())) } else { Ok(()) }
+    let failed = unsafe { pyo3::ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
+    if failed != 0 {
+        Err(PyErr::fetch(slf.py()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Gives proxies the classes that their remote classes ask for.
-pub(crate) fn complete_all(conn: &Bound<'_, Engine>, incomplete: Vec<Py<PyNetref>>) -> PyResult<()> {
+pub(crate) fn complete_all(
+    conn: &Bound<'_, Engine>,
+    incomplete: Vec<Py<PyNetref>>,
+) -> PyResult<()> {
     for netref in incomplete {
         complete(conn, netref.bind(conn.py()))?;
     }
@@ -393,7 +427,10 @@ fn complete<'py>(conn: &Bound<'py, Engine>, netref: &Bound<'py, PyNetref>) -> Py
 /// Changes the class of a proxy to a subclass of `BaseNetref` without slots of its own.
 pub(crate) fn set_class(netref: &Bound<'_, PyNetref>, class: &Bound<'_, PyType>) -> PyResult<()> {
     let py = netref.py();
-    module(py)?.getattr(intern!(py, "_set_class"))?.call1((netref, class)).map(drop)
+    module(py)?
+        .getattr(intern!(py, "_set_class"))?
+        .call1((netref, class))
+        .map(drop)
 }
 
 /// Sends a synchronous request on a proxy: `handler` with the proxy and `args`.
@@ -464,7 +501,9 @@ unsafe extern "C" fn call_slot(
             call(&netref, &args, kwargs.as_ref())
         });
         let result = std::panic::catch_unwind(work).unwrap_or_else(|payload| {
-            Err(pyo3::panic::PanicException::new_err(panic_text(payload.as_ref())))
+            Err(pyo3::panic::PanicException::new_err(panic_text(
+                payload.as_ref(),
+            )))
         });
         match result {
             Ok(value) => value.into_ptr(),
@@ -504,10 +543,14 @@ pub(crate) fn set_metaclass(metaclass: &Bound<'_, PyType>) -> PyResult<()> {
     let py = metaclass.py();
     let class = py.get_type::<PyNetref>();
     let same_memory = |size: &str| -> PyResult<bool> {
-        metaclass.getattr(size)?.eq(py.get_type::<PyType>().getattr(size)?)
+        metaclass
+            .getattr(size)?
+            .eq(py.get_type::<PyType>().getattr(size)?)
     };
     if !metaclass.is_subclass_of::<PyType>()? || !same_memory("__basicsize__")? {
-        return Err(PyTypeError::new_err("a subclass of type without slots of its own is expected"));
+        return Err(PyTypeError::new_err(
+            "a subclass of type without slots of its own is expected",
+        ));
     }
     // SAFETY: both are type objects of one memory layout, as was checked; we are attached. The class
     // holds a reference to its class if that is a heap type, which the new one is.

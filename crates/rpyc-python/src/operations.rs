@@ -3,7 +3,7 @@
 //! The operations that calls are made of are native. The rare ones are the Python methods of
 //! `Connection`, which the Python path uses as well.
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyDict, PyString, PyTuple, PyType};
@@ -28,6 +28,10 @@ impl<'py> PyModel<'_, 'py> {
 }
 
 impl<'py> Operations for PyModel<'_, 'py> {
+    fn unknown_handler(&mut self, handler: Value<'py>) -> Raised {
+        PyKeyError::new_err(handler.unbind()).into()
+    }
+
     fn root(&mut self) -> Result<Value<'py>, Raised> {
         Ok(self.conn.get().local_root(self.py()))
     }
@@ -121,7 +125,11 @@ impl<'py> Operations for PyModel<'_, 'py> {
     }
 
     fn hash(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
-        Ok(object.hash()?.into_pyobject(self.py()).map_err(PyErr::from)?.into_any())
+        Ok(object
+            .hash()?
+            .into_pyobject(self.py())
+            .map_err(PyErr::from)?
+            .into_any())
     }
 
     fn dir(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
@@ -132,7 +140,11 @@ impl<'py> Operations for PyModel<'_, 'py> {
         self.handle(intern!(self.py(), "_handle_pickle"), (object, protocol))
     }
 
-    fn release(&mut self, object: Value<'py>, count: Option<Value<'py>>) -> Result<Value<'py>, Raised> {
+    fn release(
+        &mut self,
+        object: Value<'py>,
+        count: Option<Value<'py>>,
+    ) -> Result<Value<'py>, Raised> {
         let name = intern!(self.py(), "_handle_del");
         match count {
             Some(count) => self.handle(name, (object, count)),
@@ -157,8 +169,15 @@ impl<'py> Operations for PyModel<'_, 'py> {
         self.handle(intern!(self.py(), "_handle_ctxexit"), (object, exc))
     }
 
-    fn instancecheck(&mut self, class: Value<'py>, id_pack: Value<'py>) -> Result<Value<'py>, Raised> {
-        self.handle(intern!(self.py(), "_handle_instancecheck"), (class, id_pack))
+    fn instancecheck(
+        &mut self,
+        class: Value<'py>,
+        id_pack: Value<'py>,
+    ) -> Result<Value<'py>, Raised> {
+        self.handle(
+            intern!(self.py(), "_handle_instancecheck"),
+            (class, id_pack),
+        )
     }
 }
 
@@ -181,7 +200,8 @@ fn looks_at_frame(object: &Bound<'_, PyAny>) -> bool {
 }
 
 fn is_empty_tuple(obj: &Bound<'_, PyAny>) -> bool {
-    obj.cast_exact::<PyTuple>().is_ok_and(|tuple| tuple.is_empty())
+    obj.cast_exact::<PyTuple>()
+        .is_ok_and(|tuple| tuple.is_empty())
 }
 
 /// The name of an attribute as it came from the peer: text, or bytes in UTF-8.
@@ -204,7 +224,10 @@ fn overrider<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    Ok(object.get_type().getattr_opt(name)?.filter(|found| !found.is_none()))
+    Ok(object
+        .get_type()
+        .getattr_opt(name)?
+        .filter(|found| !found.is_none()))
 }
 
 /// The name under which the policy lets a peer reach an attribute.
@@ -218,7 +241,11 @@ pub(crate) fn check_attr<'py>(
 ) -> PyResult<Bound<'py, PyString>> {
     let py = object.py();
     if !switch(config, permission)? {
-        return Err(refused(object, &name, &format!("its owner's {permission} is off")));
+        return Err(refused(
+            object,
+            &name,
+            &format!("its owner's {permission} is off"),
+        ));
     }
     let prefix = if switch(config, intern!(py, "allow_exposed_attrs"))? {
         config.get_item(intern!(py, "exposed_prefix"))?
@@ -232,7 +259,13 @@ pub(crate) fn check_attr<'py>(
         public: switch(config, intern!(py, "allow_public_attrs"))?,
         prefix: prefix.as_ref().map(|prefix| prefix.to_str()).transpose()?,
     };
-    let mut subject = Attribute { config, object, name: &name, prefix: policy.prefix, twin: None };
+    let mut subject = Attribute {
+        config,
+        object,
+        name: &name,
+        prefix: policy.prefix,
+        twin: None,
+    };
     match policy.decide(name.to_str()?, &mut subject)? {
         Access::Name => Ok(name),
         Access::Twin => Ok(subject.twin()?),
@@ -241,15 +274,23 @@ pub(crate) fn check_attr<'py>(
 }
 
 fn refused(object: &Bound<'_, PyAny>, name: &Bound<'_, PyString>, why: &str) -> PyErr {
-    let name = name.repr().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let name = name
+        .repr()
+        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
     let class = object.get_type();
-    let class = class.name().map_or_else(|_| "?".to_owned(), |class| class.to_string());
-    PyAttributeError::new_err(format!("cannot access {name} of a remote {class} object: {why}"))
+    let class = class
+        .name()
+        .map_or_else(|_| "?".to_owned(), |class| class.to_string());
+    PyAttributeError::new_err(format!(
+        "cannot access {name} of a remote {class} object: {why}"
+    ))
 }
 
 /// A switch of the configuration; one that is missing is off.
 fn switch(config: &Bound<'_, PyDict>, key: &Bound<'_, PyString>) -> PyResult<bool> {
-    config.get_item(key)?.map_or(Ok(false), |value| value.is_truthy())
+    config
+        .get_item(key)?
+        .map_or(Ok(false), |value| value.is_truthy())
 }
 
 struct Attribute<'a, 'py> {
@@ -276,7 +317,9 @@ impl Subject for Attribute<'_, '_> {
     type Error = PyErr;
 
     fn is_safe(&mut self) -> PyResult<bool> {
-        let safe = self.config.get_item(intern!(self.name.py(), "safe_attrs"))?;
+        let safe = self
+            .config
+            .get_item(intern!(self.name.py(), "safe_attrs"))?;
         safe.map_or(Ok(false), |safe| safe.contains(self.name))
     }
 
@@ -295,7 +338,9 @@ impl Subject for Attribute<'_, '_> {
             if found {
                 return Ok(true);
             }
-            self.object.cast::<PyType>().map_or(Ok(false), |class| has_static(class, &twin))
+            self.object
+                .cast::<PyType>()
+                .map_or(Ok(false), |class| has_static(class, &twin))
         })
     }
 }
@@ -303,7 +348,10 @@ impl Subject for Attribute<'_, '_> {
 /// Whether a class or one of its bases defines a name, without running descriptors.
 fn has_static(class: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> PyResult<bool> {
     for base in class.mro() {
-        if base.getattr(intern!(name.py(), "__dict__"))?.contains(name)? {
+        if base
+            .getattr(intern!(name.py(), "__dict__"))?
+            .contains(name)?
+        {
             return Ok(true);
         }
     }

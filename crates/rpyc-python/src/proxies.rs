@@ -59,7 +59,10 @@ impl Proxies {
     /// Removes a proxy, if the one at this address is listed.
     pub(crate) fn remove(&self, id: &EncodedId, address: usize) {
         let mut live = self.live.lock();
-        if live.get(id).is_some_and(|weak| weak.0.as_ptr() as usize == address) {
+        if live
+            .get(id)
+            .is_some_and(|weak| weak.0.as_ptr() as usize == address)
+        {
             live.remove(id);
         }
     }
@@ -72,20 +75,29 @@ impl Proxies {
     /// All live proxies.
     pub(crate) fn all<'py>(&self, py: Python<'py>) -> Vec<(EncodedId, Bound<'py, PyNetref>)> {
         let live = self.live.lock();
-        live.iter().filter_map(|(id, weak)| Some((id.clone(), upgrade(py, *weak)?))).collect()
+        live.iter()
+            .filter_map(|(id, weak)| Some((id.clone(), upgrade(py, *weak)?)))
+            .collect()
     }
 
     /// Forgets all proxies and classes. Returns the classes, to be dropped without a lock.
     pub(crate) fn clear(&self) -> Vec<Py<PyType>> {
         self.live.lock().clear();
-        self.classes.lock().drain().map(|(_, class)| class.class).collect()
+        self.classes
+            .lock()
+            .drain()
+            .map(|(_, class)| class.class)
+            .collect()
     }
 
     /// The class of the proxies with this key, for one more proxy.
     pub(crate) fn class<'py>(&self, py: Python<'py>, key: &[u8]) -> Option<Bound<'py, PyType>> {
         let mut classes = self.classes.lock();
         let class = classes.get_mut(key)?;
-        if class.unused_since.is_some_and(|since| since.elapsed() > CLASS_MEMORY) {
+        if class
+            .unused_since
+            .is_some_and(|since| since.elapsed() > CLASS_MEMORY)
+        {
             return None;
         }
         class.live += 1;
@@ -99,14 +111,20 @@ impl Proxies {
         let mut classes = self.classes.lock();
         if classes.len() >= SWEEP_AT {
             classes.retain(|_, class| {
-                let keep = class.unused_since.is_none_or(|since| since.elapsed() <= CLASS_MEMORY);
+                let keep = class
+                    .unused_since
+                    .is_none_or(|since| since.elapsed() <= CLASS_MEMORY);
                 if !keep {
                     Python::attach(|py| swept.push(class.class.clone_ref(py)));
                 }
                 keep
             });
         }
-        let class = Class { class: class.unbind(), live: 1, unused_since: None };
+        let class = Class {
+            class: class.unbind(),
+            live: 1,
+            unused_since: None,
+        };
         let replaced = classes.insert(key.into(), class);
         drop(classes);
         drop((swept, replaced));

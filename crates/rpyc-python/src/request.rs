@@ -39,9 +39,9 @@ impl Timeout {
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Never => None,
-            Self::After(seconds) => {
-                Duration::try_from_secs_f64(seconds).ok().and_then(|wait| Instant::now().checked_add(wait))
-            }
+            Self::After(seconds) => Duration::try_from_secs_f64(seconds)
+                .ok()
+                .and_then(|wait| Instant::now().checked_add(wait)),
         }
     }
 }
@@ -69,7 +69,9 @@ pub(crate) struct On<'a, 'py, const N: usize>(
 impl<'py, const N: usize> Arguments<'py> for On<'_, 'py, N> {
     fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
         dispatch::put_target(out, self.0.id().as_bytes(), N);
-        self.1.iter().try_for_each(|arg| boxing::put_boxed(model, out, arg))
+        self.1
+            .iter()
+            .try_for_each(|arg| boxing::put_boxed(model, out, arg))
     }
 }
 
@@ -157,8 +159,10 @@ pub(crate) fn sync_within<'py>(
 
 /// The error of a request that was not answered in time.
 fn expired(handler: i64, timeout: Timeout) -> PyErr {
-    let operation = Handler::from_wire(handler)
-        .map_or_else(|| format!("handler {handler}"), |handler| format!("{handler:?}").to_uppercase());
+    let operation = Handler::from_wire(handler).map_or_else(
+        || format!("handler {handler}"),
+        |handler| format!("{handler:?}").to_uppercase(),
+    );
     let after = match timeout {
         Timeout::After(seconds) => seconds,
         Timeout::Never => f64::INFINITY,
@@ -179,4 +183,3 @@ pub(crate) fn after_failure(conn: &Bound<'_, Engine>, link: &PyLink, error: PyEr
     }
     error
 }
-

@@ -18,7 +18,13 @@ use crate::request::{self, Timeout};
 /// The container of an answer that may not be there yet.
 ///
 /// It is also the request's callback: called with (is exception, object).
-#[pyclass(subclass, weakref, frozen, name = "AsyncResult", module = "rpyc.core.async_")]
+#[pyclass(
+    subclass,
+    weakref,
+    frozen,
+    name = "AsyncResult",
+    module = "rpyc.core.async_"
+)]
 #[derive(Debug)]
 pub(crate) struct PyAsyncResult {
     conn: Py<PyAny>,
@@ -53,7 +59,10 @@ impl PyAsyncResult {
             expiry: None,
             waiting: Vec::new(),
         };
-        Self { conn: conn.clone().unbind(), state: Mutex::new(state) }
+        Self {
+            conn: conn.clone().unbind(),
+            state: Mutex::new(state),
+        }
     }
 
     pub(crate) fn expire_after(&self, timeout: Timeout) {
@@ -81,7 +90,9 @@ impl PyAsyncResult {
         drop(state);
         drop(replaced);
         waiting.iter().for_each(|parker| parker.unpark());
-        callbacks.iter().try_for_each(|callback| callback.call1(slf.py(), (slf,)).map(drop))
+        callbacks
+            .iter()
+            .try_for_each(|callback| callback.call1(slf.py(), (slf,)).map(drop))
     }
 
     fn is_ready(&self) -> bool {
@@ -117,7 +128,10 @@ impl PyAsyncResult {
         let mut is_ready = |_: &mut PyDriver<'_, '_>| self.is_ready();
         let waited = link.wait(&mut driver, &mut is_ready, deadline);
         let me = Parker::current();
-        self.state.lock().waiting.retain(|parker| !Arc::ptr_eq(parker, &me));
+        self.state
+            .lock()
+            .waiting
+            .retain(|parker| !Arc::ptr_eq(parker, &me));
         match waited {
             Ok(_) => Ok(()),
             Err(error) => Err(request::after_failure(conn, link, error)),
@@ -156,7 +170,9 @@ impl PyAsyncResult {
             return Ok(());
         }
         let elapsed = started.elapsed().as_secs_f64();
-        Err(PyTimeoutError::new_err(format!("result expired: no answer after waiting {elapsed:.3} seconds")))
+        Err(PyTimeoutError::new_err(format!(
+            "result expired: no answer after waiting {elapsed:.3} seconds"
+        )))
     }
 
     /// Calls `func` with this result once the answer is there; at once if it is there already.
@@ -211,10 +227,17 @@ impl PyAsyncResult {
         let py = slf.py();
         slf.as_any().call_method0(intern!(py, "wait"))?;
         let state = slf.get().state.lock();
-        let object = state.object.as_ref().map_or_else(|| py.None(), |object| object.clone_ref(py));
+        let object = state
+            .object
+            .as_ref()
+            .map_or_else(|| py.None(), |object| object.clone_ref(py));
         let is_exc = state.is_exc;
         drop(state);
-        if is_exc { Err(PyErr::from_value(object.into_bound(py))) } else { Ok(object) }
+        if is_exc {
+            Err(PyErr::from_value(object.into_bound(py)))
+        } else {
+            Ok(object)
+        }
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> String {
@@ -254,7 +277,11 @@ impl PyAsyncResult {
 
     #[getter(_obj)]
     fn object(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.state.lock().object.as_ref().map(|object| object.clone_ref(py))
+        self.state
+            .lock()
+            .object
+            .as_ref()
+            .map(|object| object.clone_ref(py))
     }
 
     #[setter(_obj)]
@@ -266,7 +293,11 @@ impl PyAsyncResult {
     #[getter(_callbacks)]
     fn callbacks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let state = self.state.lock();
-        let callbacks: Vec<_> = state.callbacks.iter().map(|callback| callback.clone_ref(py)).collect();
+        let callbacks: Vec<_> = state
+            .callbacks
+            .iter()
+            .map(|callback| callback.clone_ref(py))
+            .collect();
         drop(state);
         PyList::new(py, callbacks)
     }
@@ -277,7 +308,9 @@ impl PyAsyncResult {
         let expiry = self.state.lock().expiry;
         let left = expiry.map(|expiry| expiry.saturating_duration_since(Instant::now()));
         let left = left.as_ref().map(Duration::as_secs_f64);
-        py.import(intern!(py, "rpyc.lib"))?.getattr(intern!(py, "Timeout"))?.call1((left,))
+        py.import(intern!(py, "rpyc.lib"))?
+            .getattr(intern!(py, "Timeout"))?
+            .call1((left,))
     }
 
     #[setter(_ttl)]

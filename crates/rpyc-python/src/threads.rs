@@ -20,7 +20,11 @@ pub(crate) fn is_main(py: Python<'_>) -> bool {
 
 fn ask(py: Python<'_>) -> PyResult<bool> {
     let threading = py.import(intern!(py, "threading"))?;
-    let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
-    let here = py.import(intern!(py, "_thread"))?.call_method0(intern!(py, "get_ident"))?;
+    let main = threading
+        .call_method0(intern!(py, "main_thread"))?
+        .getattr(intern!(py, "ident"))?;
+    let here = py
+        .import(intern!(py, "_thread"))?
+        .call_method0(intern!(py, "get_ident"))?;
     main.eq(here)
 }

@@ -39,7 +39,10 @@ pub(crate) struct PyChannel {
 
 impl PyTransport {
     pub(crate) const fn channel(channel: Py<PyAny>) -> Self {
-        Self::Channel(PyChannel { channel, raised: Mutex::new(None) })
+        Self::Channel(PyChannel {
+            channel,
+            raised: Mutex::new(None),
+        })
     }
 
     /// An exception that ended a wait and belongs to the waiting thread.
@@ -122,7 +125,9 @@ impl PyChannel {
     ) -> io::Result<Received> {
         let slice = timeout.map_or(POLL_SLICE, |timeout| timeout.min(POLL_SLICE));
         Python::attach(|py| {
-            let payload = self.poll_and_recv(py, slice).map_err(|error| self.io_error(py, error));
+            let payload = self
+                .poll_and_recv(py, slice)
+                .map_err(|error| self.io_error(py, error));
             match payload {
                 Ok(None) => Ok(Received::Nothing),
                 Ok(Some(payload)) => {
@@ -139,9 +144,14 @@ impl PyChannel {
 
     fn poll_and_recv(&self, py: Python<'_>, slice: Duration) -> PyResult<Option<Vec<u8>>> {
         let channel = self.channel.bind(py);
-        let timeout =
-            py.import(intern!(py, "rpyc.lib"))?.getattr(intern!(py, "Timeout"))?.call1((slice.as_secs_f64(),))?;
-        if !channel.call_method1(intern!(py, "poll"), (timeout,))?.is_truthy()? {
+        let timeout = py
+            .import(intern!(py, "rpyc.lib"))?
+            .getattr(intern!(py, "Timeout"))?
+            .call1((slice.as_secs_f64(),))?;
+        if !channel
+            .call_method1(intern!(py, "poll"), (timeout,))?
+            .is_truthy()?
+        {
             return Ok(None);
         }
         let payload = channel.call_method0(intern!(py, "recv"))?;

@@ -28,11 +28,13 @@ fn a_deadline_holds_while_messages_keep_coming() {
     within(|| {
         let (transport, mut peer) = half_raw();
         let mut client = Face::new(transport, refuse());
+        client.pace = Duration::from_millis(1);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let flood = thread::spawn(move || {
-            // Answers that nothing waits for.
-            let burst = frame(b"\x02\x11\x16\x03999\x0ax").repeat(1000);
+            // Answers that nothing waits for, so many that there are always more.
+            let answer = [b"\x02\x11\x16\x03999\x0e\xc8", &[7; 200][..]].concat();
+            let burst = frame(&answer).repeat(1000);
             while !stopped.load(Ordering::Acquire) {
                 if peer.write_all(&burst).is_err() {
                     break;

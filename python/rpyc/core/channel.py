@@ -45,7 +45,7 @@ class Channel:
     MAX_FRAME_SIZE: ClassVar[int] = 2**32 - 1
     """The longest body sent or accepted. The header can't hold more."""
 
-    MAX_INFLATED_SIZE: ClassVar[int] = 2**30
+    MAX_INFLATED_SIZE: ClassVar[int] = 2**29
     """The longest payload accepted after decompression: a small frame can hold a huge one."""
 
     __slots__ = ("__weakref__", "compress", "stream")

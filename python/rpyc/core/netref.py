@@ -106,6 +106,13 @@ class NetrefMetaclass(type):
 
 
 _rpyc.set_metaclass(NetrefMetaclass)
+# As a class of Python would show them; the native class keeps them in its own way.
+BaseNetref.__slots__ = (  # type: ignore[attr-defined]
+    "____conn__",
+    "____id_pack__",
+    "____refcount__",
+    "__weakref__",
+)
 
 
 class NetrefClass:

@@ -64,10 +64,15 @@ class Connection(PortablePath):
     peer's requests meanwhile.
     """
 
-    def __init__(self, root: Any, channel: Any, config: dict[str, Any] = {}) -> None:  # noqa: B006 - only read
+    def __init__(
+        self,
+        root: Any,
+        channel: Any,
+        config: dict[str, Any] | None = {},  # noqa: B006 - only read
+    ) -> None:
         self._closed = True
         self._cleaned = threading.Lock()
-        self._config = {**DEFAULT_CONFIG, **config}
+        self._config = {**DEFAULT_CONFIG, **(config or {})}
         if self._config["connid"] is None:
             self._config["connid"] = f"conn{next(_connection_numbers)}"
         self._channel = channel

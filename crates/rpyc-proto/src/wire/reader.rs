@@ -205,6 +205,16 @@ impl<'a, B> Reader<'a, B> {
         self.at
     }
 
+    /// Goes back to an offset that [`position`](Self::position) gave.
+    pub fn rewind(&mut self, at: usize) {
+        self.at = at;
+        self.next_bulk = self
+            .bulk
+            .iter()
+            .take_while(|(offset, _)| *offset < at)
+            .count();
+    }
+
     /// Whether all bytes were read.
     #[must_use]
     pub const fn at_end(&self) -> bool {

@@ -236,7 +236,10 @@ impl<T: Transport, W> Link<T, W> {
         self.roles.leave(&me);
         if result.is_ok() && self.has_output() {
             // Answers to what was handled meanwhile. They go out even if the wait's time is over.
-            self.flush(driver, deadline.map(|deadline| deadline.max(Instant::now() + BUSY_SLICE)))?;
+            self.flush(
+                driver,
+                deadline.map(|deadline| deadline.max(Instant::now() + BUSY_SLICE)),
+            )?;
         }
         result
     }

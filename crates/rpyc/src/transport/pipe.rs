@@ -47,9 +47,10 @@ impl<B> Pipe<B> {
     }
 
     fn ends(&self) -> io::Result<Arc<Ends>> {
-        self.fds.lock().clone().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotConnected, "the pipe has been closed")
-        })
+        self.fds
+            .lock()
+            .clone()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the pipe has been closed"))
     }
 }
 

@@ -78,7 +78,10 @@ impl<B> Socket<B> {
     }
 
     fn fd(&self) -> io::Result<Arc<OwnedFd>> {
-        self.fd.lock().clone().ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.fd
+            .lock()
+            .clone()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Sets the kernel's receive timeout to the longest slice within `timeout`. `false`: the timeout
@@ -115,12 +118,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         while !queue.frames.is_empty() {
             let pieces = queue.pieces(MAX_PIECES);
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match sendmsg(
-                &fd,
-                &pieces,
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            ) {
+            match sendmsg(&fd, &pieces, &mut SendAncillaryBuffer::default(), flags) {
                 Ok(count) => queue.advance(count),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -43,6 +43,8 @@ pub(crate) struct Face<T: Wire> {
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Answers that this face met and nothing waited for.
     pub(crate) orphans: usize,
+    /// How long it takes this face to handle such an answer.
+    pub(crate) pace: Duration,
 }
 
 /// Waits for one answer.
@@ -127,6 +129,7 @@ impl<T: Wire> Clone for Face<T> {
             slice: self.slice,
             interrupted: Arc::clone(&self.interrupted),
             orphans: 0,
+            pace: self.pace,
         }
     }
 }
@@ -145,6 +148,7 @@ impl<T: Wire> Face<T> {
             slice: None,
             interrupted: Arc::default(),
             orphans: 0,
+            pace: Duration::ZERO,
         }
     }
 
@@ -278,6 +282,7 @@ impl<T: Wire> Driver<T> for Face<T> {
             }
             Ok(Event::Orphan { .. }) => {
                 self.orphans += 1;
+                thread::sleep(self.pace);
                 Ok(())
             }
             Err(error) => {

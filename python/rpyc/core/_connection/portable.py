@@ -106,7 +106,9 @@ class PortablePath(Handlers):
             args = self._unbox(args)
             # From here on code of the user runs: another thread may read on.
             self._pass_on()
-            boxed = self._box(self._HANDLERS[handler](self, *args))
+            # Kept until its answer is sent: a proxy that died before would be released before.
+            result = self._HANDLERS[handler](self, *args)
+            boxed = self._box(result)
         except BaseException as error:
             if self._stays_local(error):
                 raise

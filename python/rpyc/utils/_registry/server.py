@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from rpyc.core import brine
@@ -88,12 +89,9 @@ class RegistryServer:
             raise ValueError(f"the registry on port {self.port} is not running")
         self.logger.debug("stopping server...")
         self.active = False
-        try:
-            # Wakes a thread that waits on the socket. Refused for a socket
-            # without peer, and still effective, so the error means nothing.
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        # Failing that, its own timeout does.
+        with suppress(OSError):
+            self._wake()
 
     # ------------------------------------------------------------------- hooks
 
@@ -204,6 +202,10 @@ class RegistryServer:
     def _send(self, data: bytes | None, addrinfo: Any) -> None:
         """Send a reply; ``None`` means that there is none to send."""
         raise NotImplementedError(f"{type(self).__name__} has no transport: override _recv and _send")
+
+    def _wake(self) -> None:
+        """End the wait for a request in :meth:`_recv`."""
+        self.sock.shutdown(socket.SHUT_RDWR)
 
     def _dispose(self) -> None:
         self.sock.close()

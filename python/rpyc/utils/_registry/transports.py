@@ -53,6 +53,10 @@ class UDPRegistryServer(RegistryServer):
         if data is not None:
             self.sock.sendto(data, addrinfo)
 
+    def _wake(self) -> None:
+        # Shutting down a socket without peer wakes nobody; a datagram to itself does.
+        self.sock.sendto(b"", self.sock.getsockname())
+
 
 class TCPRegistryServer(RegistryServer):
     """A registry that answers one request per TCP connection.

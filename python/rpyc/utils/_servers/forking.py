@@ -23,15 +23,15 @@ class ForkingServer(Server):
 
     Children that ended are reaped by a handler of ``SIGCHLD``, installed by the
     constructor and removed by :meth:`close`, if both are called in the main
-    thread. It calls the handler that was there before. A server made in another
-    thread, where handlers cannot be installed, keeps a waiting thread per child
-    instead.
+    thread. It calls the handler that was there before. Handlers only run when
+    the main thread gets to it; so a server that runs in another thread keeps a
+    waiting thread per child instead.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._children: set[int] = set()
-        self._handles_sigchld = threading.current_thread() is threading.main_thread()
+        self._handles_sigchld = _in_main_thread()
         self._previous_handler: Any = None
         if self._handles_sigchld:
             self._previous_handler = signal.signal(signal.SIGCHLD, self._handle_sigchld)
@@ -41,9 +41,7 @@ class ForkingServer(Server):
         if self._closed:
             return
         super().close()
-        if not self._handles_sigchld:
-            return
-        if threading.current_thread() is threading.main_thread():
+        if self._handles_sigchld and _in_main_thread():
             self._restore_handler()
             for pid in list(self._children):
                 spawn(self._wait_for, pid)
@@ -64,7 +62,7 @@ class ForkingServer(Server):
         sock.close()
         self.clients.discard(sock)
         self._children.add(pid)
-        if self._handles_sigchld:
+        if self._handles_sigchld and _in_main_thread():
             # It may have ended before it was known to be ours.
             self._reap(pid, os.WNOHANG)
         else:
@@ -121,6 +119,10 @@ class ForkingServer(Server):
             reaped = pid
         if reaped:
             self._children.discard(pid)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _flush_stdio() -> None:
