@@ -217,9 +217,11 @@ def test_id_packs(conn: Any) -> None:
     """Name, id of the class, id of the instance; 0 for a class."""
     made, kind, module = conn.root.make("Plain"), conn.root.cls("Plain"), conn.root.module("contextlib")
     assert get_id_pack(made) == made.____id_pack__
-    assert made.____id_pack__[:2] == (f"{__name__}.Plain", id(Plain)) and made.____id_pack__[2] > 0
-    assert kind.____id_pack__ == (f"{__name__}.Plain", id(Plain), 0)
-    assert module.____id_pack__ == ("contextlib", id(type(contextlib)), id(contextlib))
+    (name, class_id, instance), (class_name, own_id, zero) = made.____id_pack__, kind.____id_pack__
+    assert name == class_name == f"{__name__}.Plain"
+    assert class_id == own_id > 0 and instance > 0 and zero == 0
+    assert conn.root.make("Plain").____id_pack__[1] == class_id
+    assert module.____id_pack__[0] == "contextlib" and module.____id_pack__[2] > 0
     assert made.____conn__ is conn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from typing import Any
 
@@ -23,6 +24,7 @@ class Service(rpyc.Service):
         self.made: list[weakref.ref[Thing]] = []
         self.kept: list[Any] = []
         self.shared = Thing()
+        self.gate = threading.Event()
 
     def alive(self) -> int:
         """How many of the things made here still exist."""
@@ -33,6 +35,10 @@ class Service(rpyc.Service):
         thing = Thing()
         self.made.append(weakref.ref(thing))
         return thing
+
+    def exposed_make_late(self) -> Thing:
+        assert self.gate.wait(20)
+        return self.exposed_make()
 
     def exposed_shared(self) -> Thing:
         return self.shared
@@ -121,7 +127,7 @@ def test_own_objects_are_let_go_by_the_peer(rig: Rig) -> None:
     keep(thing)
     keep(thing)
     assert size(thing) is thing
-    identity = next(key for key in conn._local_objects._dict if key[2] == id(thing))
+    identity = next(key for key in conn._local_objects._dict if key[0] == f"{__name__}.Thing")
     assert conn._local_objects[identity] is thing
     del thing
     assert gone() is not None
@@ -227,6 +233,19 @@ def test_a_reference_that_arrives_while_the_proxy_dies(rig: Rig) -> None:
     assert wrong == []
     settled(conn)
     eventually(lambda: conn.poll_all() or not any("Thing" in key[0] for key in pair.server._local_objects._dict))
+
+
+def test_late_answers_are_let_go(rig: Rig) -> None:
+    """An object in an answer that nobody waits for any more does not stay with its owner."""
+    service = Service()
+    conn = rig.pair(service).client
+    result = rpyc.async_(conn.root.make_late)()
+    result.set_expiry(0)
+    with pytest.raises(TimeoutError):
+        result.wait()
+    service.gate.set()
+    eventually(lambda: service.made)
+    eventually(lambda: conn.poll_all() or service.alive() == 0)
 
 
 def test_finalizers_run_without_locks(rig: Rig) -> None:

@@ -10,6 +10,7 @@ Intended differences, which the comparison allows for:
 
 * exceptions carry no `add_note` attribute;
 * the text of a TypeError about a wrong number of arguments is Python's, and names other functions;
+* the text of a refused attribute may go on after the recorded words;
 * a context manager that is left by an exception may be told the right one (6.0.2 always tells it TypeError);
 * a service may have more methods than 6.0.2's has.
 """
@@ -357,14 +358,25 @@ def test_tolerated_messages(rig: Rig) -> None:
 
 @pytest.mark.parametrize("entry", VECTORS["handlers"]["fatal_messages"], ids=lambda entry: entry["note"].replace(" ", "-"))
 def test_fatal_messages(rig: Rig, entry: dict[str, Any]) -> None:
-    """The connection is ended: with the recorded close request first, or at once."""
+    """The connection is ended: with the recorded close request first, or at once.
+
+    Intended difference: an answer that nobody waits for may also be dropped unseen, whatever is wrong with it.
+    """
     peer = rig.raw(SampleService, {"sync_request_timeout": 0.3})
     assert peer.request(consts.HANDLE_GETROOT)[0] == REPLY
     peer.send(bytes.fromhex(entry["payload_hex"]))
-    payload = peer.receive()
-    if payload is not None:
-        assert payload.hex() == entry["then_peer_sends"]
-        assert peer.receive() is None
+    unasked = "reply" in entry["note"]
+    if unasked:
+        peer.send(b"\x01" + brine.dump(("next", (consts.HANDLE_PING, (1, ("p",))))))
+    closing = False
+    while (payload := peer.receive()) is not None:
+        if unasked and payload[0] == REPLY:
+            assert brine.load(payload[1:]) == ("next", (1, "p"))
+            if not closing:
+                return
+        else:
+            assert payload.hex() == entry["then_peer_sends"] and not closing
+            closing = True
     with pytest.raises(Exception):  # noqa: B017, PT011
         # The serving loop's error is 6.0.2's, or a clearer one.
         peer.served()
@@ -412,7 +424,9 @@ def compare_exceptions(names: Names, recorded: Any, live: Any) -> None:
         return
     (kind, args, attributes, trace), (got_kind, got_args, got_attributes, got_trace) = recorded, live
     assert kind == got_kind
-    if kind[1] != "TypeError" or not WORDED_BY_PYTHON.search(str(args)):
+    if kind[1] == "AttributeError" and args[0].startswith("cannot access"):
+        assert got_args[0].startswith(args[0])
+    elif kind[1] != "TypeError" or not WORDED_BY_PYTHON.search(str(args)):
         names.compare(args, got_args)
     wanted, got = dict(attributes), dict(got_attributes)
     wanted.pop("add_note", None)

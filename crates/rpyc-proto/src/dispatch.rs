@@ -81,9 +81,8 @@ pub fn peek_release<B>(payload: &Payload<B>, body: usize) -> Option<(IdPack<'_>,
         (reader.small_int("").ok()? == i64::from(wanted.number())).then_some(())
     };
     label(&mut reader, Label::Tuple)?;
-    let count = match reader.token().ok()? {
-        Token::Tuple(count @ (1 | 2)) => count,
-        _ => return None,
+    let Token::Tuple(count @ (1 | 2)) = reader.token().ok()? else {
+        return None;
     };
     label(&mut reader, Label::LocalRef)?;
     let id = IdPack::read(&mut reader, &payload.head).ok()?;

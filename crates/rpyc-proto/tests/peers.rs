@@ -1,6 +1,10 @@
 //! Two ends that talk to each other, without sockets and threads.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod common;
 
@@ -176,22 +180,25 @@ fn a_handler_is_found_by_equality() {
         let answer = ask_raw(&mut here, &mut there, &body);
         assert_eq!(answer, Answer::Value(Value::Int(5)));
     }
-    for (handler, text) in [
-        ("b3", "no handler has the number 99"),
-        ("50", "no handler has the number 0"),
-        ("4f", "no handler has the number -1"),
-        ("1606393939393939", "no handler has the number 999999"),
+    // Anything else comes back with the error, as the key that was not found.
+    for (handler, key) in [
+        ("b3", "Int(99)"),
+        ("50", "Int(0)"),
+        ("4f", "Int(-1)"),
+        ("1606393939393939", "Int(999999)"),
+        ("080d70696e67", "Text(\"ping\")"),
+        ("00", "None"),
+        ("1151080a78", "Tuple([Int(1), Text(\"x\")])"),
     ] {
-        let body = unhex(&format!("11{handler}115102"));
+        let body = unhex(&format!("11{handler}11511055"));
         let answer = ask_raw(&mut here, &mut there, &body);
-        assert_eq!(answer, raised("KeyError", text));
+        assert_eq!(answer, raised("KeyError", key));
     }
-    // Neither texts, nor None, nor fractions are numbers of handlers.
+    // The test's model has no floats. What matters is that neither stands for a handler.
     for handler in [
-        "080470696e67",
-        "00",
         "183ff8000000000000",
         "187ff0000000000000",
+        "18c000000000000000",
     ] {
         let body = unhex(&format!("11{handler}11511055"));
         let answer = ask_raw(&mut here, &mut there, &body);
@@ -208,11 +215,10 @@ fn malformed_arguments_are_the_requests_error() {
         ("115951", "ValueError", "invalid label 9"),
         ("115051", "ValueError", "invalid label 0"),
         ("115210115951", "ValueError", "invalid label 9"),
-        ("115155", "ValueError", "expected a tuple of arguments"),
+        ("115155", "TypeError", "not iterable"),
         ("115255", "ValueError", "expected a tuple of boxed values"),
         ("55", "ValueError", "expected a boxed value"),
-        ("115151", "ValueError", "expected a tuple of arguments"),
-        ("1153115152", "ValueError", "expected a tuple of arguments"),
+        ("1153115152", "ValueError", "expected an id pack"),
         ("11521011531055", "ValueError", "expected an id pack"),
         ("115210115311", "ValueError", "a count of 2"),
         ("11521012", "ValueError", "a count of 3"),
@@ -234,6 +240,34 @@ fn malformed_arguments_are_the_requests_error() {
         raised("KeyError", "no test.Object is held")
     );
     still_works(&mut here, &mut there);
+}
+
+#[test]
+fn arguments_may_come_as_any_iterable() {
+    let (mut here, mut there) = pair();
+    let items = Value::Tuple(vec![Value::text("from an object")]);
+    there
+        .model
+        .root
+        .attributes
+        .borrow_mut()
+        .insert("items".into(), items);
+    let root = root_of(&mut here, &mut there);
+    let reference = boxed(&mut here, &root);
+    for (args, echoed) in [
+        (unhex("11510a78"), Value::Int(0x78)),
+        (unhex("1151080a78"), Value::text("x")),
+        (unhex("11511055"), Value::Int(5)),
+        (reference, Value::text("from an object")),
+    ] {
+        let body = [vec![0x11, 0x51], args].concat();
+        let answer = ask_raw(&mut here, &mut there, &body);
+        assert_eq!(answer, Answer::Value(echoed));
+    }
+    // An object of ours: there it is a proxy, which the test's model can't iterate.
+    let body = [vec![0x11, 0x51], boxed(&mut here, &Value::object())].concat();
+    let answer = ask_raw(&mut here, &mut there, &body);
+    assert_eq!(answer, raised("TypeError", "not iterable"));
 }
 
 #[test]

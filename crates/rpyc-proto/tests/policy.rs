@@ -1,6 +1,10 @@
 //! Attribute access, against the truth table that RPyC's own decision procedure gave.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod common;
 

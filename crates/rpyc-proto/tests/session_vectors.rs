@@ -76,7 +76,7 @@ fn recorded_bodies_unbox_to_what_was_recorded_and_box_to_the_same_bytes() {
                     requests += 1;
                     assert_eq!(reboxed_request(&mut walk, &payload, &message), body);
                     let request = dispatch::read_request(&mut walk, &payload, message.body);
-                    let handler = Handler::from_wire(request.unwrap().handler).unwrap();
+                    let handler = request.unwrap().handler.unwrap();
                     assert_eq!(Some(u64::from(handler.number())), frame["handler"].as_u64());
                     &frame["boxed_args"]
                 }
@@ -144,7 +144,10 @@ fn recorded_requests_of_each_handler_are_read() {
         let payload = Bytes::plain(unhex(text(&vector["request_hex"])));
         let message = Message::parse(&payload).unwrap();
         match dispatch::read_request(&mut Walk::default(), &payload, message.body) {
-            Ok(request) => assert_eq!(Some(request.handler), vector["handler"].as_i64()),
+            Ok(request) => {
+                let number = vector["handler"].as_i64().unwrap();
+                assert_eq!(request.handler.ok(), Handler::from_wire(number));
+            }
             Err(_) => refused.push(text(&vector["note"])),
         }
     }

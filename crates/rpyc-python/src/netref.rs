@@ -3,6 +3,7 @@
 //! The class is native, so attribute access and calls take the shortest way. Its metaclass, the
 //! classes made for remote classes, and what is rarely used live in `rpyc.core.netref`.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -162,12 +163,21 @@ impl PyNetref {
         slf: &Bound<'py, Self>,
         name: &Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if name.to_str()?.starts_with("__") {
-            if let Some(found) = local_attribute(slf, name)? {
-                return Ok(found);
+        let found = read_attribute(slf, name);
+        if let Err(error) = &found {
+            let py = slf.py();
+            if error.is_instance_of::<PyAttributeError>(py) {
+                REFUSED.set(Some(error.clone_ref(py)));
             }
         }
-        request(slf, Handler::GetAttr, [name.as_any()])
+        found
+    }
+
+    /// Python asks here after `__getattribute__` raised AttributeError: the answer stands.
+    fn __getattr__(&self, name: Bound<'_, PyString>) -> PyResult<Py<PyAny>> {
+        Err(REFUSED
+            .take()
+            .unwrap_or_else(|| PyAttributeError::new_err((name.unbind(),))))
     }
 
     fn __setattr__<'py>(
@@ -313,6 +323,24 @@ impl Drop for PyNetref {
     }
 }
 
+thread_local! {
+    /// The AttributeError that `__getattribute__` raised last. PyO3's slot goes on to `__getattr__`
+    /// then, which raises it again instead of one that says nothing.
+    static REFUSED: Cell<Option<PyErr>> = const { Cell::new(None) };
+}
+
+fn read_attribute<'py>(
+    slf: &Bound<'py, PyNetref>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if name.to_str()?.starts_with("__")
+        && let Some(found) = local_attribute(slf, name)?
+    {
+        return Ok(found);
+    }
+    request(slf, Handler::GetAttr, [name.as_any()])
+}
+
 /// What a local name is on the proxy itself. `None`: the name is remote after all.
 fn local_attribute<'py>(
     slf: &Bound<'py, PyNetref>,
@@ -442,14 +470,13 @@ pub(crate) fn syncreq<'py>(
     args: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = proxy.py();
-    if let Ok(netref) = proxy.cast::<PyNetref>() {
-        if let (Some(engine), Ok(number)) =
+    if let Ok(netref) = proxy.cast::<PyNetref>()
+        && let (Some(engine), Ok(number)) =
             (netref.get().native_engine(py), handler.extract::<i64>())
-        {
-            let all = with_first(proxy, args)?;
-            let timeout = engine.get().sync_request_timeout(py)?;
-            return request::sync_within(engine, number, request::Any(&all), timeout);
-        }
+    {
+        let all = with_first(proxy, args)?;
+        let timeout = engine.get().sync_request_timeout(py)?;
+        return request::sync_within(engine, number, request::Any(&all), timeout);
     }
     let conn = proxy.getattr(intern!(py, "____conn__"))?;
     let all = with_first(handler, &with_first(proxy, args)?)?;

@@ -176,10 +176,11 @@ fn expired(handler: i64, timeout: Timeout) -> PyErr {
 /// After a wait failed: if the connection ended, it is cleaned up now, by whoever noticed.
 pub(crate) fn after_failure(conn: &Bound<'_, Engine>, link: &PyLink, error: PyErr) -> PyErr {
     let py = conn.py();
-    if link.end().is_some() && error.is_instance_of::<PyEOFError>(py) {
-        if let Err(failed) = conn.as_any().call_method0("_on_link_end") {
-            failed.write_unraisable(py, Some(conn.as_any()));
-        }
+    if link.end().is_some()
+        && error.is_instance_of::<PyEOFError>(py)
+        && let Err(failed) = conn.as_any().call_method0("_on_link_end")
+    {
+        failed.write_unraisable(py, Some(conn.as_any()));
     }
     error
 }

@@ -102,10 +102,10 @@ impl PyAsyncResult {
     /// Waits until it is ready or `deadline` is over.
     fn wait_until(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<()> {
         let conn = self.conn.bind(py);
-        if let Ok(engine) = conn.cast::<Engine>() {
-            if engine.get().is_native(engine) {
-                return self.wait_natively(engine, deadline);
-            }
+        if let Ok(engine) = conn.cast::<Engine>()
+            && engine.get().is_native(engine)
+        {
+            return self.wait_natively(engine, deadline);
         }
         while !self.is_ready() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));

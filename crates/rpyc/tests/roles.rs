@@ -20,6 +20,7 @@ on_every_transport!(
     serving_nothing_takes_no_longer_than_allowed,
     an_interrupted_leader_hands_the_role_on,
     no_answer_is_lost_among_threads_that_come_and_go,
+    an_answer_handled_just_before_the_role_is_taken_is_noticed,
     a_panic_in_a_request_leaves_the_link_usable,
 );
 
@@ -111,8 +112,7 @@ fn an_observer_learns_what_another_thread_handled<T: Wire>(a: T, b: T) {
     // Answers that nothing waits for, until the observer has learnt of one.
     let mut other = client.clone();
     while !observing.is_finished() {
-        let pending = other.begin(0, b"forgotten").unwrap();
-        other.link.session().lock().cancel(pending.seq);
+        other.forget(0, b"whatever").unwrap();
         thread::sleep(Duration::from_millis(5));
     }
     let (observed, handled_itself) = observing.join().unwrap();
@@ -200,6 +200,36 @@ fn no_answer_is_lost_among_threads_that_come_and_go<T: Wire>(a: T, b: T) {
     for server in servers {
         server.join().unwrap();
     }
+}
+
+/// The thread has looked for its answer and found none. Before it takes the role, another thread
+/// reads that answer and goes away.
+fn an_answer_handled_just_before_the_role_is_taken_is_noticed<T: Wire>(a: T, b: T) {
+    let mut client = Face::new(a, refuse());
+    let server = Face::new(b, echo()).spawn_server();
+    let mut other = client.clone();
+    let pending = client.begin(0, b"mine").unwrap();
+    let mut looks = 0;
+    let mut done = |_: &mut Face<T>| {
+        let answered = pending.is_answered();
+        looks += 1;
+        if looks == 1 {
+            // In a thread of its own, so that it is another reader. It finds nothing to do if the
+            // role is held during this look.
+            let result =
+                thread::scope(|scope| scope.spawn(|| other.serve(after(300))).join().unwrap());
+            result.unwrap();
+        }
+        answered
+    };
+    let link = Arc::clone(&client.link);
+    assert!(link.wait(&mut client, &mut done, None).unwrap());
+    assert_eq!(
+        client.finish(&pending, None).unwrap().unwrap().bytes,
+        b"mine"
+    );
+    link.finish(EndCause::Closed);
+    server.join().unwrap();
 }
 
 fn a_panic_in_a_request_leaves_the_link_usable<T: Wire>(a: T, b: T) {

@@ -103,7 +103,6 @@ impl Failure {
             Self::Raised(name, text) => (name, text.clone()),
             Self::Protocol(error) => {
                 let name = match error {
-                    ProtocolError::Handler(_) => "KeyError",
                     ProtocolError::Arity { .. } => "TypeError",
                     ProtocolError::Label(_) | ProtocolError::Decode(_) => "ValueError",
                 };
@@ -219,6 +218,20 @@ impl ObjectModel for Model {
         }
     }
 
+    /// Bytes give numbers, texts give characters, an object gives its `items`.
+    fn iterate(&mut self, value: Value) -> Result<Vec<Value>, Failure> {
+        match value {
+            Value::Tuple(items) => Ok(items),
+            Value::Bytes(bytes) => Ok(bytes.into_iter().map(|b| Value::Int(b.into())).collect()),
+            Value::Text(text) => Ok(text.chars().map(|c| Value::text(&c.to_string())).collect()),
+            Value::Object(object) => match object.attributes.borrow().get("items") {
+                Some(Value::Tuple(items)) => Ok(items.clone()),
+                _ => Err(Failure::Raised("TypeError", "not iterable".into())),
+            },
+            _ => Err(Failure::Raised("TypeError", "not iterable".into())),
+        }
+    }
+
     fn make_tuple(&mut self, items: Vec<Value>) -> Result<Value, Failure> {
         Ok(Value::Tuple(items))
     }
@@ -283,6 +296,10 @@ impl ObjectModel for Model {
 }
 
 impl Operations for Model {
+    fn unknown_handler(&mut self, handler: Value) -> Failure {
+        Failure::Raised("KeyError", format!("{handler:?}"))
+    }
+
     fn root(&mut self) -> Result<Value, Failure> {
         Ok(Value::Object(Rc::clone(&self.root)))
     }

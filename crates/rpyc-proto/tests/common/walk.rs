@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rpyc_proto::boxing;
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::model::{ObjectModel, ProtocolError};
-use rpyc_proto::wire::{Reader, Writer};
+use rpyc_proto::wire::{DecodeError, Reader, Writer};
 
 use super::plain::Plain;
 
@@ -58,6 +58,17 @@ impl ObjectModel for Walk {
             Walked::Tuple(items) => Some(items.clone()),
             _ => None,
         }
+    }
+
+    fn iterate(&mut self, value: Walked) -> Result<Vec<Walked>, ProtocolError> {
+        Err(ProtocolError::Decode(DecodeError::Unexpected {
+            expected: "a tuple of arguments",
+            found: match value {
+                Walked::Plain(_) | Walked::Tuple(_) => "a value",
+                Walked::Local(_) | Walked::Remote(_) => "a reference",
+            },
+            at: 0,
+        }))
     }
 
     fn make_tuple(&mut self, items: Vec<Walked>) -> Result<Walked, ProtocolError> {

@@ -51,7 +51,7 @@ impl<B: BulkBuffer> Inbox<B> {
     ///
     /// # Errors
     /// The stream is broken.
-    pub fn next(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
+    pub fn take(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
         if let Some(payload) = self.ready.pop_front() {
             self.ready_bytes -= payload.head.len();
             return Ok(Some(payload));
@@ -59,12 +59,12 @@ impl<B: BulkBuffer> Inbox<B> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let next = self.deframer.poll();
-        self.failed = next.as_ref().err().copied();
-        next
+        let polled = self.deframer.poll();
+        self.failed = polled.as_ref().err().copied();
+        polled
     }
 
-    /// Looks for a complete payload in what was received. Tells whether [`next`](Self::next) has
+    /// Looks for a complete payload in what was received. Tells whether [`take`](Self::take) has
     /// something to say.
     pub fn settle(&mut self) -> bool {
         if !self.has_payload() {
@@ -88,7 +88,7 @@ impl<B: BulkBuffer> Inbox<B> {
         }
     }
 
-    /// Whether [`next`](Self::next) has something to say, short of looking into partial frames.
+    /// Whether [`take`](Self::take) has something to say, short of looking into partial frames.
     #[must_use]
     pub fn has_payload(&self) -> bool {
         !self.ready.is_empty() || self.failed.is_some() || self.deframer.is_stuck()

@@ -283,7 +283,7 @@ impl<T: Transport, W> Link<T, W> {
                     if self.ended.get().is_some() {
                         return Err(self.ended_error(driver));
                     }
-                    let next = self.inbox.lock().next();
+                    let next = self.inbox.lock().take();
                     match next {
                         Ok(Some(payload)) => {
                             let result = driver.arrived(payload);

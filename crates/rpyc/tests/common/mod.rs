@@ -73,6 +73,13 @@ pub(crate) enum Stop {
     Interrupted,
 }
 
+impl Pending {
+    /// Whether the answer is there.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.slot.answer.lock().unwrap().is_some()
+    }
+}
+
 impl Stop {
     /// What ended the link.
     pub(crate) fn cause(&self) -> &EndCause {
@@ -168,13 +175,16 @@ impl<T: Wire> Face<T> {
         });
         let waiter = Arc::clone(&slot);
         let seq = self.link.session().lock().begin(waiter).unwrap();
-        let mut out = Writer::new_frame();
-        message::put_numbered_head(&mut out, MessageKind::Request, seq);
-        out.put_tuple(2);
-        out.put_int(number);
-        put_bytes(&mut out, bytes);
-        self.link.push(Frame::seal(out).unwrap());
+        self.push_numbered(seq, number, bytes);
         Pending { seq, slot }
+    }
+
+    /// Sends a request whose answer nothing waits for.
+    pub(crate) fn forget(&mut self, number: i64, bytes: &[u8]) -> Result<(), Stop> {
+        let seq = self.link.session().lock().take_seq();
+        self.push_numbered(seq, number, bytes);
+        let link = Arc::clone(&self.link);
+        link.flush(self, None)
     }
 
     /// Waits for an answer. `None`: it did not come by `deadline`.
@@ -183,7 +193,7 @@ impl<T: Wire> Face<T> {
         pending: &Pending,
         deadline: Option<Instant>,
     ) -> Result<Option<Answer>, Stop> {
-        let mut done = |_: &mut Self| pending.slot.answer.lock().unwrap().is_some();
+        let mut done = |_: &mut Self| pending.is_answered();
         let link = Arc::clone(&self.link);
         let is_done = link.wait(self, &mut done, deadline)?;
         let answer = pending.slot.answer.lock().unwrap().take();
@@ -231,6 +241,15 @@ impl<T: Wire> Face<T> {
     pub(crate) fn spawn_server(&self) -> thread::JoinHandle<Stop> {
         let mut face = self.clone();
         thread::spawn(move || face.serve_all())
+    }
+
+    fn push_numbered(&self, seq: u64, number: i64, bytes: &[u8]) {
+        let mut out = Writer::new_frame();
+        message::put_numbered_head(&mut out, MessageKind::Request, seq);
+        out.put_tuple(2);
+        out.put_int(number);
+        put_bytes(&mut out, bytes);
+        self.link.push(Frame::seal(out).unwrap());
     }
 
     fn answer(&mut self, seq: &[u8], bytes: &[u8]) -> Result<(), Stop> {

@@ -184,10 +184,10 @@ class Handlers(_rpyc.Engine):
             # A class of a third peer: its owner decides.
             answer = netref.syncreq(obj, consts.HANDLE_INSTANCECHECK, other_id_pack)
             return bool(answer)
-        if not isinstance(obj, type):
-            raise TypeError("isinstance() arg 2 must be a type")
         known = netref._normalized_builtin_types.get(str(other_id_pack[0]))
-        return known is not None and other_id_pack[2] != 0 and issubclass(known, obj)
+        if known is None or other_id_pack[2] == 0:
+            return False
+        return issubclass(known, obj)
 
 
 def _raisable(exc: Any) -> Any:

@@ -158,7 +158,7 @@ class RegistryServer:
         known = self.services.get(name, {})
         is_new = addrinfo not in known
         if is_new and self._is_full():
-            raise MemoryError(f"the registry is full ({self.MAX_ENTRIES} entries); {name} was not registered")
+            raise RuntimeError(f"the registry is full ({self.MAX_ENTRIES} entries); {name} was not registered")
         # Only now: a name without address must not appear.
         self.services.setdefault(name, known)[addrinfo] = time.monotonic()
         if is_new:
