@@ -163,7 +163,6 @@ def test_deploys_connects_and_cleans_up(machine: DirectMachine) -> None:
         assert conn.modules.os.getpid() == server.proc.pid
         # The copy is what runs there.
         assert Path(conn.modules.rpyc.__file__).parent == machine.folder / "rpyc"  # type: ignore[operator]
-        assert not list((machine.folder / "rpyc").glob("utils/__pycache__/factory*")) or True
         conn.close()
         plain = server.connect(rpyc.VoidService, {"connid": "plain"})
         assert plain.root.eval("1 + 1") == 2

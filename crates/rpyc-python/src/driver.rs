@@ -20,6 +20,7 @@ use rpyc_proto::vinegar::Vinegar;
 use rpyc_proto::wire::frame::Frame;
 use rpyc_proto::wire::{Payload, Writer};
 
+use crate::bound::{BoundThreads, Route};
 use crate::brine::BrineError;
 use crate::bulk::PyBulk;
 use crate::engine::{Engine, PyLink};
@@ -37,6 +38,8 @@ pub(crate) struct PyDriver<'a, 'py> {
     conn: &'a Bound<'py, Engine>,
     link: &'a PyLink,
     main_thread: bool,
+    /// The thread is listed as waiting, in thread-bound mode.
+    listed: bool,
 }
 
 impl<'a, 'py> PyDriver<'a, 'py> {
@@ -45,11 +48,34 @@ impl<'a, 'py> PyDriver<'a, 'py> {
             conn,
             link,
             main_thread: threads::is_main(conn.py()),
+            listed: false,
         }
+    }
+
+    /// A driver for a wait: while it lives, other threads may put messages aside for this one.
+    pub(crate) fn waiting(conn: &'a Bound<'py, Engine>, link: &'a PyLink) -> Self {
+        let mut driver = Self::new(conn, link);
+        if let Some(threads) = conn.get().bound_threads() {
+            threads.begin_wait(conn.py());
+            driver.listed = true;
+        }
+        driver
     }
 
     fn py(&self) -> Python<'py> {
         self.conn.py()
+    }
+}
+
+impl Drop for PyDriver<'_, '_> {
+    fn drop(&mut self) {
+        if self.listed
+            && let Some(threads) = self.conn.get().bound_threads()
+        {
+            for _ in 0..threads.end_wait(self.py()) {
+                self.start_worker();
+            }
+        }
     }
 }
 
@@ -74,7 +100,45 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
         Ok(())
     }
 
-    fn arrived(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
+    fn handle_aside(&mut self) -> PyResult<bool> {
+        let threads = self.conn.get().bound_threads();
+        match threads.and_then(|threads| threads.take_aside(self.py())) {
+            Some(payload) => self.handle(payload).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn arrived(&mut self, mut payload: Payload<PyBulk>) -> PyResult<()> {
+        let Some(threads) = self.conn.get().bound_threads() else {
+            return self.handle(payload);
+        };
+        let Some(ids) = BoundThreads::take_prefix(&mut payload) else {
+            return Err(self.give_up(PyValueError::new_err(
+                "a message without thread ids: the peer is not in thread-bound mode (bind_threads)",
+            )));
+        };
+        if payload.head.first() != Some(&MessageKind::Request.number()) {
+            threads.note_answer(self.py(), ids.0, ids.1);
+            return self.handle(payload);
+        }
+        match threads.route(self.py(), ids, payload) {
+            Route::Here(payload) => self.handle(payload),
+            Route::Elsewhere => Ok(()),
+            Route::Worker => {
+                self.start_worker();
+                Ok(())
+            }
+        }
+    }
+
+    fn ended(&mut self, end: &Arc<End>) -> PyErr {
+        PyEOFError::new_err(end.to_string())
+    }
+}
+
+impl<'py> PyDriver<'_, 'py> {
+    /// Handles a message in this thread.
+    pub(crate) fn handle(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
         if !self.conn.get().is_native(self.conn) {
             let data = PyBytes::new(self.py(), &payload.to_vec());
             self.conn
@@ -106,12 +170,18 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
         }
     }
 
-    fn ended(&mut self, end: &Arc<End>) -> PyErr {
-        PyEOFError::new_err(end.to_string())
+    /// Starts a thread that performs one request which found no idle thread.
+    fn start_worker(&self) {
+        let py = self.py();
+        let started = py.import(intern!(py, "rpyc.lib")).and_then(|lib| {
+            let work = self.conn.as_any().getattr(intern!(py, "_work_bound"))?;
+            lib.getattr(intern!(py, "spawn"))?.call1((work,))
+        });
+        if let Err(error) = started {
+            error.write_unraisable(py, Some(self.conn.as_any()));
+        }
     }
-}
 
-impl<'py> PyDriver<'_, 'py> {
     fn answer(
         &self,
         waiter: Waiter,
@@ -202,7 +272,7 @@ impl<'py> PyDriver<'_, 'py> {
     ) -> PyResult<()> {
         if !is_exception {
             for id in boxing::remote_refs(payload, body) {
-                self.conn.get().push_release(id.encoded, 1);
+                self.conn.get().push_release(self.py(), id.encoded, 1);
             }
         }
         self.link.pass_on();
@@ -274,7 +344,7 @@ impl<'py> PyDriver<'_, 'py> {
         seq: &[u8],
         fill: impl FnOnce(&mut PyModel<'_, 'py>, &mut Writer<PyBulk>) -> Result<(), Raised>,
     ) -> PyResult<()> {
-        let mut out = Writer::new_frame();
+        let mut out = self.conn.get().start(self.py(), MessageKind::Reply);
         message::put_head(&mut out, MessageKind::Reply, seq);
         fill(&mut PyModel::new(self.conn), &mut out)?;
         self.conn.get().push(self.link, out)
@@ -282,7 +352,7 @@ impl<'py> PyDriver<'_, 'py> {
 
     fn push_exception(&self, seq: &[u8], error: PyErr) -> PyResult<()> {
         let py = self.py();
-        let mut out = Writer::new_frame();
+        let mut out = self.conn.get().start(py, MessageKind::Exception);
         message::put_head(&mut out, MessageKind::Exception, seq);
         if error.get_type(py).is(py.get_type::<PyStopIteration>()) {
             Vinegar::StopIteration.write(&mut out);

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 use rpyc::link::{EndCause, Link};
 use rpyc::transport::{Pipe, Socket};
-use rpyc_proto::consts::Handler;
+use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::exports::{Exports, Released};
 use rpyc_proto::id::{EncodedId, IdPack};
@@ -22,6 +22,7 @@ use rpyc_proto::limits::Limits;
 use rpyc_proto::model::ObjectModel;
 use rpyc_proto::wire::{Reader, Writer};
 
+use crate::bound::{BoundThreads, PREFIX};
 use crate::brine;
 use crate::bulk::PyBulk;
 use crate::driver::{PyDriver, seal};
@@ -51,6 +52,8 @@ pub(crate) struct Engine {
     native: Native,
     /// The threshold of compression in bytes; None: never.
     compress: OnceLock<usize>,
+    /// In thread-bound mode: the threads of the connection.
+    bound: OnceLock<BoundThreads>,
     limits: Limits,
 }
 
@@ -160,12 +163,26 @@ impl Engine {
         }
     }
 
+    /// The threads of the connection, in thread-bound mode.
+    pub(crate) fn bound_threads(&self) -> Option<&BoundThreads> {
+        self.bound.get()
+    }
+
+    /// Starts a frame with a message of this kind.
+    pub(crate) fn start(&self, py: Python<'_>, kind: MessageKind) -> Writer<PyBulk> {
+        let mut out = Writer::new_frame();
+        if let Some(threads) = self.bound.get() {
+            threads.put_prefix(py, &mut out, kind);
+        }
+        out
+    }
+
     /// Queues a release of references that we hold.
-    pub(crate) fn push_release(&self, encoded: &[u8], count: i64) {
+    pub(crate) fn push_release(&self, py: Python<'_>, encoded: &[u8], count: i64) {
         let Some(link) = self.link.get() else {
             return;
         };
-        let mut out = Writer::new_frame();
+        let mut out = self.start(py, MessageKind::Request);
         let seq = {
             let mut session = link.session().lock();
             let seq = session.take_seq();
@@ -187,7 +204,7 @@ impl Engine {
             return;
         };
         if self.is_native(conn) {
-            self.push_release(id.as_bytes(), count);
+            self.push_release(conn.py(), id.as_bytes(), count);
             link.flush_now();
             return;
         }
@@ -233,8 +250,14 @@ impl Engine {
         if let Some(threshold) = compress.filter(|_| !transport.is_local()) {
             let _ = self.compress.set(threshold);
         }
+        // What precedes the first brine value: the thread ids, and the message's kind.
+        let prefix = if self.bound.get().is_some() {
+            PREFIX + 1
+        } else {
+            1
+        };
         self.link
-            .set(Link::new(transport, self.limits, 1))
+            .set(Link::new(transport, self.limits, prefix))
             .map_err(|_| PyRuntimeError::new_err("the connection is open already"))
     }
 }
@@ -286,7 +309,38 @@ impl Engine {
             local_root: Mutex::new(None),
             native: Native::default(),
             compress: OnceLock::new(),
+            bound: OnceLock::new(),
             limits: Limits::default(),
+        }
+    }
+
+    /// Turns on thread-bound mode. To be called before the connection is opened.
+    fn _bind_to_threads(&self) {
+        let _ = self.bound.set(BoundThreads::default());
+    }
+
+    /// Performs one request that found no idle thread, in thread-bound mode.
+    fn _work_bound(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let link = slf.get().link()?;
+        let mut driver = PyDriver::new(slf, link);
+        let payload = slf
+            .get()
+            .bound
+            .get()
+            .and_then(|threads| threads.take_spilled(slf.py()));
+        let handled = payload.map_or(Ok(()), |payload| driver.handle(payload));
+        let flushed = handled.and_then(|()| link.flush(&mut driver, None));
+        match flushed {
+            Err(error) => {
+                let error = request::after_failure(slf, link, error);
+                // The end of the connection concerns those who wait, not the worker.
+                if error.is_instance_of::<PyEOFError>(slf.py()) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            done => done,
         }
     }
 
@@ -362,7 +416,7 @@ impl Engine {
         if !wait_for_lock && link.is_being_read() && !link.is_leading() {
             return Ok(false);
         }
-        let mut driver = PyDriver::new(slf, link);
+        let mut driver = PyDriver::waiting(slf, link);
         link.serve(&mut driver, deadline)
             .map_err(|error| request::after_failure(slf, link, error))
     }
@@ -370,7 +424,7 @@ impl Engine {
     /// Handles messages until the connection ends, which raises EOFError.
     fn _serve_forever(slf: &Bound<'_, Self>) -> PyResult<()> {
         let link = slf.get().link()?;
-        let mut driver = PyDriver::new(slf, link);
+        let mut driver = PyDriver::waiting(slf, link);
         let mut never = |_: &mut PyDriver<'_, '_>| false;
         match link.wait(&mut driver, &mut never, None) {
             Ok(_) => Ok(()),
@@ -381,7 +435,12 @@ impl Engine {
     /// Sends one payload.
     fn _send_payload(slf: &Bound<'_, Self>, payload: &[u8]) -> PyResult<()> {
         let link = slf.get().link()?;
-        let mut out = Writer::new_frame();
+        let kind = payload
+            .first()
+            .and_then(|&kind| MessageKind::from_wire(i64::from(kind)));
+        let mut out = slf
+            .get()
+            .start(slf.py(), kind.unwrap_or(MessageKind::Reply));
         out.put_raw(payload);
         slf.get().push(link, out)?;
         let mut driver = PyDriver::new(slf, link);

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `engine` | `Engine`, the native base of `Connection`: the link and the tables |
 //! | `native` | whether a connection takes the native path or that of its Python methods |
-//! | `driver` | what happens with each message |
+//! | `driver`, `bound` | what happens with each message, and in which thread |
 //! | `request`, `waiter` | requests, and what waits for their answers |
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
 //! | `netref`, `proxies` | proxies, their classes and their cache |
@@ -19,6 +19,7 @@
 
 use pyo3::prelude::*;
 
+mod bound;
 mod brine;
 mod bulk;
 mod driver;

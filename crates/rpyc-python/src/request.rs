@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rpyc_proto::boxing;
-use rpyc_proto::consts::Handler;
+use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::wire::Writer;
 
@@ -97,7 +97,7 @@ pub(crate) fn send<'py>(
     waiter: Waiter,
 ) -> PyResult<u64> {
     let seq = link.session().lock().take_seq();
-    let mut out = Writer::new_frame();
+    let mut out = conn.get().start(conn.py(), MessageKind::Request);
     dispatch::put_request(&mut out, seq, handler);
     args.write(&mut PyModel::new(conn), &mut out)?;
     // Only now: a request that can't be written has no answer to wait for.
@@ -128,7 +128,7 @@ pub(crate) fn sync_within<'py>(
     let link = conn.get().link()?;
     let slot = Slot::new();
     let seq = send(conn, link, handler, args, Waiter::Thread(slot.clone()))?;
-    let mut driver = PyDriver::new(conn, link);
+    let mut driver = PyDriver::waiting(conn, link);
     let mut is_ready = |_: &mut PyDriver<'_, 'py>| slot.is_ready();
     let waited = link.wait(&mut driver, &mut is_ready, timeout.deadline());
     let done = match waited {

@@ -124,7 +124,7 @@ impl PyAsyncResult {
             }
             state.waiting.push(Parker::current());
         }
-        let mut driver = PyDriver::new(conn, link);
+        let mut driver = PyDriver::waiting(conn, link);
         let mut is_ready = |_: &mut PyDriver<'_, '_>| self.is_ready();
         let waited = link.wait(&mut driver, &mut is_ready, deadline);
         let me = Parker::current();

@@ -191,11 +191,11 @@ fn an_inbox_counts_what_it_holds() {
     inbox.push(payload);
     assert!(inbox.has_payload());
     assert_eq!(inbox.held(), 2 * 150_100);
-    assert!(inbox.next().unwrap().is_some());
+    assert!(inbox.take().unwrap().is_some());
     assert_eq!(inbox.held(), 150_100);
-    assert!(inbox.next().unwrap().is_some());
+    assert!(inbox.take().unwrap().is_some());
     assert_eq!(inbox.held(), 0);
-    assert!(inbox.next().unwrap().is_none());
+    assert!(inbox.take().unwrap().is_none());
 }
 
 /// Whoever answers a request wants to know whether more of them wait, to send the answers together.

@@ -40,6 +40,7 @@ class Application:
         parser = application._parser()
         application._parser_options(parser)
         parser.parse_args(arguments[1:], namespace=cast(argparse.Namespace, application))
+        application._check_options(parser)
         status = application.main() or 0
         if exit:
             sys.exit(status)
@@ -51,6 +52,9 @@ class Application:
 
     def _parser_options(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""
+
+    def _check_options(self, parser: argparse.ArgumentParser) -> None:
+        """Call ``parser.error`` if options were given that don't go together."""
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = _Parser(prog=self.PROGNAME, description=self.DESCRIPTION, add_help=False, allow_abbrev=False)

@@ -162,6 +162,12 @@ class ClassicServer(Application):
             "--registry-host", metavar="HOST", help="its host; default for UDP: 255.255.255.255, required for TCP"
         )
 
+    def _check_options(self, parser: argparse.ArgumentParser) -> None:
+        if bool(self.ssl_keyfile) != bool(self.ssl_certfile):
+            parser.error("--ssl-keyfile and --ssl-certfile need each other")
+        if self.ssl_cafile and not self.ssl_keyfile:
+            parser.error("--ssl-cafile needs --ssl-keyfile")
+
 
 def main() -> None:
     """Run the command with the arguments of this process, and exit."""

@@ -85,6 +85,8 @@ class Connection(PortablePath):
         self._sendlock = threading.Lock()
         self._send_queue: deque[bytes] = deque()
         self._recv_event = threading.Condition()
+        if self._bind_threads:
+            self._bind_to_threads()
         self._open()
         self._closed = False
 
@@ -383,8 +385,7 @@ def _is_native(conn: Connection) -> bool:
     """
     cls = type(conn)
     return (
-        not conn._bind_threads
-        and not brine._extended()
+        not brine._extended()
         and not conn.__dict__.get("_handlers_changed")
         and _HOOKS.isdisjoint(conn.__dict__)
         and all(_plain_function(cls, name) is _ORIGINALS[name] for name in _HOOKS)

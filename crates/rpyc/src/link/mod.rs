@@ -70,6 +70,15 @@ pub trait Driver<T: Transport> {
     /// Goes to whoever called [`Link::wait`].
     fn arrived(&mut self, payload: Payload<BulkOf<T>>) -> Result<(), Self::Error>;
 
+    /// Handles a message that another thread received and put aside for this one. Tells whether
+    /// there was one.
+    ///
+    /// # Errors
+    /// Goes to whoever called [`Link::wait`].
+    fn handle_aside(&mut self) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
     /// The error of a wait on a link that ended.
     fn ended(&mut self, end: &Arc<End>) -> Self::Error;
 }
@@ -278,6 +287,10 @@ impl<T: Transport, W> Link<T, W> {
             if until.is_done(driver) {
                 return Ok(true);
             }
+            if driver.handle_aside()? {
+                self.note_handled();
+                continue;
+            }
             match self.roles.turn(me) {
                 Turn::Lead => {
                     if self.ended.get().is_some() {
@@ -287,8 +300,7 @@ impl<T: Transport, W> Link<T, W> {
                     match next {
                         Ok(Some(payload)) => {
                             let result = driver.arrived(payload);
-                            self.handled.fetch_add(1, Ordering::AcqRel);
-                            self.roles.wake_observers();
+                            self.note_handled();
                             result?;
                             continue;
                         }
@@ -328,6 +340,11 @@ impl<T: Transport, W> Link<T, W> {
                 }
             }
         }
+    }
+
+    fn note_handled(&self) {
+        self.handled.fetch_add(1, Ordering::AcqRel);
+        self.roles.wake_observers();
     }
 
     /// After the deadline: one last look without waiting. Tells whether something came.
