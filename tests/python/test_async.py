@@ -272,8 +272,9 @@ def test_buffiter_asks_for_growing_chunks(rig: Rig) -> None:
 def test_buffiter_details(conn: Any) -> None:
     """A factor below 1 is refused at the first step; a chunk of 0 yields nothing; what is local is refused."""
     numbers = conn.root.count_to
-    generator = rpyc.buffiter(numbers(3), factor=0.5)
-    with pytest.raises(ValueError):
+    half: Any = 0.5
+    generator = rpyc.buffiter(numbers(3), factor=half)
+    with pytest.raises(ValueError):  # noqa: PT011
         next(generator)
     assert list(rpyc.buffiter(numbers(3), chunk=0)) == []
     assert list(rpyc.buffiter(numbers(10_000))) == list(range(10_000))

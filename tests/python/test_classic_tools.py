@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import pty
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import rpyc
-from conftest import PATIENCE, Rig, close_quietly
+from conftest import PATIENCE, Rig, close_quietly, eventually
 from rpyc.core.netref import BaseNetref
 from rpyc.utils import classic
 
@@ -266,6 +267,8 @@ def test_classic_over_tcp_unix_thread_and_process(rig: Rig) -> None:
         rig.on_end(close_quietly, conn)
         assert conn.eval("6 * 7") == 42
     assert conn.eval("given") == 5
+    conn.close()
+    eventually(lambda: not multiprocessing.active_children())
 
 
 def test_the_server_script_is_looked_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leak_check: None) -> None:

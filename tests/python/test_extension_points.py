@@ -166,7 +166,7 @@ def test_single_handlers(rig: Rig) -> None:
     """`_handle_getattr` and its kin may be overridden one by one."""
 
     class Mine(Connection):
-        def _handle_getattr(self, obj: Any, name: str) -> Any:
+        def _handle_getattr(self, obj: Any, name: Any) -> Any:
             if name == "magic":
                 return "from the handler"
             return super()._handle_getattr(obj, name)
@@ -433,6 +433,8 @@ def tunnels() -> Iterator[tuple[Tunnel, Tunnel]]:
 
 def test_duck_typed_stream(rig: Rig, tunnels: tuple[Tunnel, Tunnel]) -> None:
     """A connection over it does everything: calls, callbacks, large data, failures, a clean end."""
+    near: Any
+    far: Any
     near, far = tunnels
     served = in_thread(lambda: rpyc.connect_stream(far, Service).serve_all())
     client = rpyc.connect_stream(near)

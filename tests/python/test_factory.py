@@ -189,7 +189,12 @@ def test_a_child_that_cannot_be_spoken_to_is_ended(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(subprocess, "Popen", Noting)
     with pytest.raises(RuntimeError, match="no"):
-        factory.connect_subproc([sys.executable, "-c", "import time; time.sleep(60)"], Failing)
+        factory.connect_subproc(
+            [sys.executable, "-c", "import time; time.sleep(60)"],
+            Failing,
+            # The mute child does not answer to the end of the connection either.
+            {"sync_request_timeout": 0.1},
+        )
     assert started.pop().returncode is not None
 
 

@@ -131,15 +131,17 @@ def test_stale_proxies(rig: Rig) -> None:
     program = rig.program(SERVER)
     conn = rpyc.connect("127.0.0.1", int(program.line()), config={"sync_request_timeout": None})
     rig.on_end(conn.close)
-    made, same = conn.root.make(), conn.root.same
+    kept = [conn.root.make(), conn.root.same]
     program.process.kill()
     program.wait()
-    for operation in (lambda: same(1), lambda: made.attribute, lambda: str(made), lambda: hash(made), lambda: dir(made)):
+    for operation in (str, hash, dir, lambda made: made.attribute, lambda made: made == 1):
         with pytest.raises(EOFError):
-            operation()
-    with pytest.raises(EOFError):
-        rpyc.async_(same)(1).wait()
-    del made, same
+            operation(kept[0])
+    for call in (kept[1], lambda value: rpyc.async_(kept[1])(value).wait()):
+        with pytest.raises(EOFError):
+            call(1)
+    kept.clear()
+    del call
     gc.collect()
 
 

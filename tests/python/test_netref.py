@@ -190,7 +190,8 @@ def open_conn(rig: Rig) -> Any:
 
 def test_class_hierarchy() -> None:
     """The names and relations that programs test."""
-    assert NetrefMetaclass.__mro__ == (NetrefMetaclass, type, object)
+    meta: type = NetrefMetaclass
+    assert (meta.__bases__, meta.__name__) == ((type,), "NetrefMetaclass")
     assert BaseNetref.__mro__ == (BaseNetref, object)
     assert isinstance(BaseNetref, NetrefMetaclass)
     assert set(BaseNetref.__slots__) == {"____conn__", "____id_pack__", "____refcount__", "__weakref__"}

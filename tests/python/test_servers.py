@@ -473,7 +473,9 @@ def test_full_control_for_everybody_is_warned_of(
 def test_a_unix_socket_goes_with_its_server(rig: Rig) -> None:
     server = rig.serve(Echo, unix=True)
     assert (server.host, os.path.exists(server.port)) == ("", True)
-    assert unix_connect(server.port).root.echo(1) == 1
+    conn = unix_connect(server.port)
+    rig.on_end(close_quietly, conn)
+    assert conn.root.echo(1) == 1
     server.close()
     assert not os.path.exists(server.port)
 

@@ -190,7 +190,8 @@ def test_thread_bound_mode(rig: Rig) -> None:
 
     def work() -> None:
         for n in range(20):
-            assert call(lambda v: (v, threading.get_ident()), n) == (n, threading.get_ident())
+            ran = call(lambda v: (v, threading.get_ident()), n)
+            assert ran == (n, threading.get_ident())
 
     in_threads(work)
     in_threads(work, work)

@@ -23,7 +23,6 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -472,12 +471,13 @@ def is_reference(value: Any) -> bool:
 
 def is_inspection(value: Any) -> bool:
     """A boxed answer to an inspect request: a tuple of (method, text)."""
-    return value[0] == 1 and type(value[1]) is tuple and len(value[1]) > 3 and dict.fromkeys(map(len, pairs(value[1]))) == {2: None}
+    label, content = value
+    return label == 1 and type(content) is tuple and len(content) > 3 and all(map(is_pair, content))
 
 
-def pairs(value: Any) -> Iterator[Any]:
-    """The items that could be pairs, the others as nothing."""
-    return (item if type(item) is tuple else () for item in value)
+def is_pair(value: Any) -> bool:
+    """A tuple of two."""
+    return type(value) is tuple and len(value) == 2
 
 
 def without_addresses(value: Any) -> Any:

@@ -136,7 +136,9 @@ impl BoundThreads {
             Some(thread) => {
                 let record = records.entry(thread).or_default();
                 record.aside.push_back((sender, payload));
-                if let Some(parker) = &record.parker {
+                let parker = record.parker.clone();
+                drop(records);
+                if let Some(parker) = parker {
                     parker.unpark();
                 }
                 Route::Elsewhere

@@ -24,6 +24,7 @@ use crate::bound::{BoundThreads, Route};
 use crate::brine::BrineError;
 use crate::bulk::PyBulk;
 use crate::engine::{Engine, PyLink};
+use crate::greenlets;
 use crate::model::{PyModel, Raised};
 use crate::netref;
 use crate::threads;
@@ -83,6 +84,10 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
     type Error = PyErr;
 
     fn blocking<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> R {
+        if greenlets::in_use() && self.link.transport().is_channel() {
+            // Greenlets switch inside, and each must find the interpreter as it left it.
+            return work();
+        }
         self.py().detach(work)
     }
 
@@ -91,7 +96,12 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
     }
 
     fn check(&mut self) -> PyResult<()> {
-        if let Some(raised) = self.link.transport().take_raised() {
+        if let Some(raised) = self
+            .link
+            .transport()
+            .take_raised()
+            .or_else(greenlets::take_raised)
+        {
             return Err(raised);
         }
         if self.main_thread {

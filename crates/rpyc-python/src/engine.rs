@@ -461,9 +461,16 @@ impl Engine {
                 let timeout = slf.get().sync_request_timeout(py)?;
                 request::sync_within(slf, number, request::Any(args), timeout)
             }
-            _ => slf
-                .as_any()
-                .call_method1(intern!(py, "_sync_request"), (handler, args)),
+            _ => {
+                // In thread-bound mode callbacks must find this thread waiting from the moment on
+                // that the request leaves.
+                let listed = slf.get().link().map(|link| PyDriver::waiting(slf, link));
+                let result = slf
+                    .as_any()
+                    .call_method1(intern!(py, "_sync_request"), (handler, args));
+                drop(listed);
+                result
+            }
         }
     }
 
@@ -548,7 +555,7 @@ impl Engine {
             }
         };
         match released {
-            Released::Unknown => Err(PyKeyError::new_err(id_pack.clone().unbind())),
+            Released::Unknown => Err(PyKeyError::new_err((id_pack.clone().unbind(),))),
             Released::Kept | Released::Gone(_) => Ok(()),
         }
     }

@@ -15,7 +15,7 @@
 //! | `netref`, `proxies` | proxies, their classes and their cache |
 //! | `result` | `AsyncResult` |
 //! | `brine`, `bulk` | values to and from bytes |
-//! | `transport` | descriptors and Python channels |
+//! | `transport`, `greenlets` | descriptors and Python channels; waits of green threads |
 
 use pyo3::prelude::*;
 
@@ -24,6 +24,7 @@ mod brine;
 mod bulk;
 mod driver;
 mod engine;
+mod greenlets;
 mod model;
 mod native;
 mod netref;
@@ -41,6 +42,8 @@ mod _rpyc {
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
     #[pymodule_export]
     use super::engine::Engine;
+    #[pymodule_export]
+    use super::greenlets::use_greenlets;
     #[pymodule_export]
     use super::native::{brine_extended, extension_changed, is_brine_extended};
     #[pymodule_export]

@@ -161,7 +161,7 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
 /// The error for a reference to an object that is not in the table: KeyError with the id pack.
 fn unknown_object(py: Python<'_>, id: &IdPack<'_>) -> PyErr {
     match brine::read_plain::<()>(py, &mut Reader::new(id.encoded), 0) {
-        Ok(pack) => PyKeyError::new_err(pack.unbind()),
+        Ok(pack) => PyKeyError::new_err((pack.unbind(),)),
         Err(error) => error,
     }
 }

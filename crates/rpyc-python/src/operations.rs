@@ -29,7 +29,7 @@ impl<'py> PyModel<'_, 'py> {
 
 impl<'py> Operations for PyModel<'_, 'py> {
     fn unknown_handler(&mut self, handler: Value<'py>) -> Raised {
-        PyKeyError::new_err(handler.unbind()).into()
+        PyKeyError::new_err((handler.unbind(),)).into()
     }
 
     fn root(&mut self) -> Result<Value<'py>, Raised> {

@@ -45,6 +45,11 @@ impl PyTransport {
         })
     }
 
+    /// Whether Python methods move the bytes.
+    pub(crate) const fn is_channel(&self) -> bool {
+        matches!(self, Self::Channel(_))
+    }
+
     /// An exception that ended a wait and belongs to the waiting thread.
     pub(crate) fn take_raised(&self) -> Option<PyErr> {
         match self {

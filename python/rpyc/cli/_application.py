@@ -57,9 +57,13 @@ class Application:
         """Call ``parser.error`` if options were given that don't go together."""
 
     def _parser(self) -> argparse.ArgumentParser:
-        parser = _Parser(prog=self.PROGNAME, description=self.DESCRIPTION, add_help=False, allow_abbrev=False)
+        parser = _Parser(
+            prog=self.PROGNAME, description=self.DESCRIPTION, add_help=False, allow_abbrev=False
+        )
         meta = parser.add_argument_group("help")
-        meta.add_argument("-h", "--help", "--help-all", action="help", help="show this text and exit")
+        meta.add_argument(
+            "-h", "--help", "--help-all", action="help", help="show this text and exit"
+        )
         meta.add_argument(
             "-v",
             "--version",
@@ -81,7 +85,9 @@ def port(text: str) -> int:
     """Read a port number, 0 to 65535."""
     number = int(text) if text.isdecimal() else -1
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: it must be a number from 0 to 65535")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port: it must be a number from 0 to 65535"
+        )
     return number
 
 
@@ -113,7 +119,13 @@ class _Parser(argparse.ArgumentParser):
 class _Completions(argparse.Action):
     """Prints a completion script."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: Any,
+        values: Any,
+        option_string: Any = None,
+    ) -> None:
         names = [name for action in parser._actions for name in action.option_strings]
         if values == "bash":
             text = f"complete -o default -W '{' '.join(names)}' {parser.prog}\n"

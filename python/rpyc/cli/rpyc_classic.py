@@ -25,7 +25,9 @@ class ClassicServer(Application):
     """The command; each option is an attribute."""
 
     PROGNAME = "rpyc_classic"
-    DESCRIPTION = "Serve classic mode: clients may import, evaluate and run anything in this interpreter."
+    DESCRIPTION = (
+        "Serve classic mode: clients may import, evaluate and run anything in this interpreter."
+    )
 
     mode: str
     port: int | None
@@ -82,7 +84,9 @@ class ClassicServer(Application):
 
     def _make_registrar(self) -> RegistryClient:
         if self.registry_type == "UDP":
-            return UDPRegistryClient(ip=self.registry_host or "255.255.255.255", port=self.registry_port)
+            return UDPRegistryClient(
+                ip=self.registry_host or "255.255.255.255", port=self.registry_port
+            )
         if self.registry_host is None:
             raise ValueError("with a TCP registry, --registry-host is required")
         return TCPRegistryClient(ip=self.registry_host, port=self.registry_port)
@@ -111,8 +115,9 @@ class ClassicServer(Application):
             type=str.lower,
             choices=_MODES,
             default="threaded",
-            help="one thread (threaded) or process (forking) per connection, one connection over standard input and "
-            "output (stdio), or one connection over TCP (oneshot); default: threaded",
+            help="one thread (threaded) or process (forking) per connection, one connection over "
+            "standard input and output (stdio), or one connection over TCP (oneshot); "
+            "default: threaded",
         )
 
         group = parser.add_argument_group("address")
@@ -121,35 +126,54 @@ class ClassicServer(Application):
             "--port",
             type=port,
             metavar="PORT",
-            help=f"port to listen on, 0 for any; default: {DEFAULT_SERVER_PORT}, with TLS {DEFAULT_SERVER_SSL_PORT}",
+            help=f"port to listen on, 0 for any; default: {DEFAULT_SERVER_PORT}, "
+            f"with TLS {DEFAULT_SERVER_SSL_PORT}",
         )
-        group.add_argument("--host", help="address to listen on; default: 127.0.0.1, with --ipv6 ::1")
+        group.add_argument(
+            "--host", help="address to listen on; default: 127.0.0.1, with --ipv6 ::1"
+        )
         group.add_argument("--ipv6", action="store_true", help="listen on IPv6")
 
         group = parser.add_argument_group("logging")
-        group.add_argument("--logfile", metavar="FILE", help="file to log to; default: standard error")
+        group.add_argument(
+            "--logfile", metavar="FILE", help="file to log to; default: standard error"
+        )
         group.add_argument("-q", "--quiet", action="store_true", help="only log errors")
 
         group = parser.add_argument_group("TLS")
         group.add_argument(
-            "--ssl-keyfile", type=existing_file, metavar="FILE", help="the server's private key; needs --ssl-certfile"
+            "--ssl-keyfile",
+            type=existing_file,
+            metavar="FILE",
+            help="the server's private key; needs --ssl-certfile",
         )
         group.add_argument(
-            "--ssl-certfile", type=existing_file, metavar="FILE", help="the server's certificate; needs --ssl-keyfile"
+            "--ssl-certfile",
+            type=existing_file,
+            metavar="FILE",
+            help="the server's certificate; needs --ssl-keyfile",
         )
         group.add_argument(
             "--ssl-cafile",
             type=existing_file,
             metavar="FILE",
-            help="only admit clients with a certificate signed by one of these; needs --ssl-keyfile",
+            help="only admit clients with a certificate signed by one of these; "
+            "needs --ssl-keyfile",
         )
 
         group = parser.add_argument_group("registry")
         group.add_argument(
-            "--register", dest="auto_register", action="store_true", help="register with a registry server"
+            "--register",
+            dest="auto_register",
+            action="store_true",
+            help="register with a registry server",
         )
         group.add_argument(
-            "--registry-type", type=str.upper, choices=("UDP", "TCP"), default="UDP", help="its kind; default: UDP"
+            "--registry-type",
+            type=str.upper,
+            choices=("UDP", "TCP"),
+            default="UDP",
+            help="its kind; default: UDP",
         )
         group.add_argument(
             "--registry-port",
@@ -159,7 +183,9 @@ class ClassicServer(Application):
             help=f"its port; default: {REGISTRY_PORT}",
         )
         group.add_argument(
-            "--registry-host", metavar="HOST", help="its host; default for UDP: 255.255.255.255, required for TCP"
+            "--registry-host",
+            metavar="HOST",
+            help="its host; default for UDP: 255.255.255.255, required for TCP",
         )
 
     def _check_options(self, parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,12 @@ import sys
 
 from rpyc.cli._application import Application, port, switch
 from rpyc.lib import setup_logger
-from rpyc.utils.registry import DEFAULT_PRUNING_TIMEOUT, REGISTRY_PORT, TCPRegistryServer, UDPRegistryServer
+from rpyc.utils.registry import (
+    DEFAULT_PRUNING_TIMEOUT,
+    REGISTRY_PORT,
+    TCPRegistryServer,
+    UDPRegistryServer,
+)
 
 
 class RegistryServer(Application):
@@ -43,7 +48,12 @@ class RegistryServer(Application):
 
     def _parser_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "-m", "--mode", type=str.upper, choices=("UDP", "TCP"), default="UDP", help="transport; default: UDP"
+            "-m",
+            "--mode",
+            type=str.upper,
+            choices=("UDP", "TCP"),
+            default="UDP",
+            help="transport; default: UDP",
         )
         parser.add_argument("-6", "--ipv6", action="store_true", help="listen on IPv6")
         parser.add_argument(
@@ -54,7 +64,9 @@ class RegistryServer(Application):
             default=REGISTRY_PORT,
             help=f"port to listen on, 0 for any; default: {REGISTRY_PORT}",
         )
-        parser.add_argument("--logfile", metavar="FILE", help="file to log to; default: standard error")
+        parser.add_argument(
+            "--logfile", metavar="FILE", help="file to log to; default: standard error"
+        )
         parser.add_argument(
             "-q",
             "--quiet",
@@ -72,7 +84,8 @@ class RegistryServer(Application):
             type=int,
             metavar="SECONDS",
             default=DEFAULT_PRUNING_TIMEOUT,
-            help=f"forget servers that have not registered again for so long; default: {DEFAULT_PRUNING_TIMEOUT}",
+            help="forget servers that have not registered again for so long; "
+            f"default: {DEFAULT_PRUNING_TIMEOUT}",
         )
         parser.add_argument(
             "-l",

@@ -92,6 +92,8 @@ class Connection(PortablePath):
 
     def _open(self) -> None:
         """Give the channel to the engine: natively if it is a plain one."""
+        if _has_green_threads():
+            _rpyc.use_greenlets()
         channel = self._channel
         stream = getattr(channel, "stream", None)
         if not _is_plain(channel, Channel, _CHANNEL_METHODS):
@@ -406,6 +408,12 @@ def _is_plain(obj: object, cls: type, methods: dict[str, Any]) -> bool:
     if type(obj) is not cls:
         return False
     return all(getattr(cls, name) is method for name, method in methods.items())
+
+
+def _has_green_threads() -> bool:
+    """Whether gevent has patched `threading`, so that greenlets pass for threads."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _is_plain_socket(sock: socket.socket) -> bool:

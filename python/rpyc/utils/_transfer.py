@@ -59,11 +59,22 @@ def upload(
 
 
 def upload_file(
-    conn: Connection, localpath: str, remotepath: str, chunk_size: int = STREAM_CHUNK, progress: Progress = None
+    conn: Connection,
+    localpath: str,
+    remotepath: str,
+    chunk_size: int = STREAM_CHUNK,
+    progress: Progress = None,
 ) -> None:
     """Copy a local file to the other side; see :func:`upload`."""
     with open(localpath, "rb") as source, closing(conn.builtins.open(remotepath, "wb")) as target:
-        _copy(source, target, chunk_size, progress, localpath, lambda: os.fstat(source.fileno()).st_size)
+        _copy(
+            source,
+            target,
+            chunk_size,
+            progress,
+            localpath,
+            lambda: os.fstat(source.fileno()).st_size,
+        )
 
 
 def upload_dir(
@@ -109,7 +120,11 @@ def download(
 
 
 def download_file(
-    conn: Connection, remotepath: str, localpath: str, chunk_size: int = STREAM_CHUNK, progress: Progress = None
+    conn: Connection,
+    remotepath: str,
+    localpath: str,
+    chunk_size: int = STREAM_CHUNK,
+    progress: Progress = None,
 ) -> None:
     """Copy a file of the other side to this one; see :func:`download`."""
     with closing(conn.builtins.open(remotepath, "rb")) as source, open(localpath, "wb") as target:
@@ -130,12 +145,18 @@ def download_dir(
     remote = conn.modules.os
     for name in remote.listdir(remotepath):
         if filter is None or filter(name):
-            source, target = remote.path.join(remotepath, name), os.path.join(localpath, _base_name(name))
+            source, target = (
+                remote.path.join(remotepath, name),
+                os.path.join(localpath, _base_name(name)),
+            )
             download(conn, source, target, filter, True, chunk_size, progress)
 
 
 def upload_package(
-    conn: Connection, module: ModuleType, remotepath: str | None = None, chunk_size: int = STREAM_CHUNK
+    conn: Connection,
+    module: ModuleType,
+    remotepath: str | None = None,
+    chunk_size: int = STREAM_CHUNK,
 ) -> None:
     """Copy the directory that holds a module's source to the other side.
 
@@ -157,7 +178,12 @@ upload_module = upload_package
 
 
 def _copy(
-    source: _Readable, target: _Writable, chunk_size: int, progress: Progress, path: str, size: Callable[[], int]
+    source: _Readable,
+    target: _Writable,
+    chunk_size: int,
+    progress: Progress,
+    path: str,
+    size: Callable[[], int],
 ) -> None:
     report = reporter(progress)
     read, write = source.read, target.write
@@ -179,5 +205,7 @@ def _base_name(name: Any) -> str:
     # instead would make us write somewhere else.
     text = str(name)
     if text in ("", ".", "..") or os.path.basename(text) != text:
-        raise ValueError(f"cannot download {text!r}: the other side lists it as a file name, but it is a path")
+        raise ValueError(
+            f"cannot download {text!r}: the other side lists it as a file name, but it is a path"
+        )
     return text

@@ -46,7 +46,9 @@ def teleport_function(
     if globals is None:
         globals = conn.namespace
     exported = teleportation.export_function(func)
-    copy: Callable[..., Any] = conn.modules["rpyc.utils.teleportation"].import_function(exported, globals, def_)
+    copy: Callable[..., Any] = conn.modules["rpyc.utils.teleportation"].import_function(
+        exported, globals, def_
+    )
     return copy
 
 

@@ -28,7 +28,7 @@ from rpyc.utils._values import deliver, obtain, teleport_function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import BinaryIO
+    from typing import IO
 
     from rpyc.core.channel import Channel
     from rpyc.core.protocol import Connection
@@ -95,13 +95,16 @@ def connect_stdpipes() -> Connection:
     return factory.connect_stdpipes(SlaveService)
 
 
-def connect_pipes(input: BinaryIO, output: BinaryIO) -> Connection:
+def connect_pipes(input: IO[bytes], output: IO[bytes]) -> Connection:
     """Connect over a pair of file objects that have descriptors."""
     return factory.connect_pipes(input, output, SlaveService)
 
 
 def connect(
-    host: str, port: int | str = DEFAULT_SERVER_PORT, ipv6: bool = False, keepalive: bool | int = False
+    host: str,
+    port: int | str = DEFAULT_SERVER_PORT,
+    ipv6: bool = False,
+    keepalive: bool | int = False,
 ) -> Connection:
     """Connect over TCP; see :func:`rpyc.utils.factory.connect`."""
     return factory.connect(host, port, SlaveService, ipv6=ipv6, keepalive=keepalive)
@@ -158,8 +161,12 @@ def connect_subproc(server_file: str | None = None) -> Connection:
     if server_file is None:
         server_file = shutil.which("rpyc_classic.py")
     if not server_file:
-        raise ValueError("connect_subproc: rpyc_classic.py is not on PATH; give its path as server_file")
-    return factory.connect_subproc([sys.executable, "-u", server_file, "-q", "-m", "stdio"], SlaveService)
+        raise ValueError(
+            "connect_subproc: rpyc_classic.py is not on PATH; give its path as server_file"
+        )
+    return factory.connect_subproc(
+        [sys.executable, "-u", server_file, "-q", "-m", "stdio"], SlaveService
+    )
 
 
 def connect_thread() -> Connection:

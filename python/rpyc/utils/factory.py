@@ -23,7 +23,7 @@ from rpyc.utils.registry import UDPRegistryClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import BinaryIO
+    from typing import IO
 
     from rpyc.core.protocol import Connection
     from rpyc.core.service import Service
@@ -54,18 +54,25 @@ class ForbiddenError(Exception):
 # ------------------------------------------------------------------- transports
 
 
-def connect_channel(channel: Channel, service: ServiceLike = VoidService, config: Config = _NO_CONFIG) -> Connection:
+def connect_channel(
+    channel: Channel, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+) -> Connection:
     """Connect over a channel."""
     return service._connect(channel, config)
 
 
-def connect_stream(stream: Stream, service: ServiceLike = VoidService, config: Config = _NO_CONFIG) -> Connection:
+def connect_stream(
+    stream: Stream, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+) -> Connection:
     """Connect over a stream."""
     return connect_channel(Channel(stream), service=service, config=config)
 
 
 def connect_pipes(
-    input: BinaryIO, output: BinaryIO, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+    input: IO[bytes],
+    output: IO[bytes],
+    service: ServiceLike = VoidService,
+    config: Config = _NO_CONFIG,
 ) -> Connection:
     """Connect over a pair of file objects that have descriptors."""
     return connect_stream(PipeStream(input, output), service=service, config=config)
@@ -93,7 +100,9 @@ def connect(
     return connect_stream(stream, service, config)
 
 
-def unix_connect(path: str, service: ServiceLike = VoidService, config: Config = _NO_CONFIG) -> Connection:
+def unix_connect(
+    path: str, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+) -> Connection:
     """Connect over a Unix domain socket."""
     return connect_stream(SocketStream.unix_connect(path), service, config)
 
@@ -132,7 +141,13 @@ def ssl_connect(
     import ssl
 
     ssl_kwargs: dict[str, Any] = {"server_side": False}
-    given = {"keyfile": keyfile, "certfile": certfile, "ca_certs": ca_certs, "ssl_version": ssl_version, "ciphers": ciphers}
+    given = {
+        "keyfile": keyfile,
+        "certfile": certfile,
+        "ca_certs": ca_certs,
+        "ssl_version": ssl_version,
+        "ciphers": ciphers,
+    }
     ssl_kwargs.update((name, value) for name, value in given.items() if value is not None)
     if cert_reqs is not None:
         ssl_kwargs["cert_reqs"] = cert_reqs
@@ -147,7 +162,10 @@ def ssl_connect(
 
 
 def ssh_connect(
-    remote_machine: Any, remote_port: int, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+    remote_machine: Any,
+    remote_port: int,
+    service: ServiceLike = VoidService,
+    config: Config = _NO_CONFIG,
 ) -> Connection:
     """Connect through a tunnel to a port of a remote machine.
 
@@ -179,7 +197,10 @@ def _get_free_port() -> int:
 
 
 def discover(
-    service_name: str, host: str | None = None, registrar: RegistryClient | None = None, timeout: float = 2
+    service_name: str,
+    host: str | None = None,
+    registrar: RegistryClient | None = None,
+    timeout: float = 2,
 ) -> Sequence[Address]:
     """Ask a registry who offers a service.
 
@@ -244,7 +265,9 @@ def connect_by_service(
 # ------------------------------------------------------------ threads and processes
 
 
-def connect_subproc(args: Sequence[str], service: ServiceLike = VoidService, config: Config = _NO_CONFIG) -> Connection:
+def connect_subproc(
+    args: Sequence[str], service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+) -> Connection:
     """Start a program and connect to its standard input and output.
 
     :param args: the command line.
@@ -254,9 +277,10 @@ def connect_subproc(args: Sequence[str], service: ServiceLike = VoidService, con
     from subprocess import PIPE, Popen
 
     proc = Popen(args, stdin=PIPE, stdout=PIPE)
-    assert proc.stdout is not None and proc.stdin is not None
+    # Popen cannot say in its type that pipes were asked for.
+    pipes: Any = proc.stdout, proc.stdin
     try:
-        conn = connect_pipes(proc.stdout, proc.stdin, service=service, config=config)
+        conn = connect_pipes(*pipes, service=service, config=config)
     except BaseException:
         proc.kill()
         proc.wait()

@@ -214,7 +214,9 @@ class BgServingThread:
         :raises AssertionError: it was stopped before, or serving failed.
         """
         if not self._active:
-            raise AssertionError("this BgServingThread is not running: it was stopped, or its connection failed")
+            raise AssertionError(
+                "this BgServingThread is not running: it was stopped, or its connection failed"
+            )
         self._active = False
         self._stopped.set()
         # A request that calls stop() runs in the very thread to be ended.
@@ -246,7 +248,15 @@ def classpartial(cls: type[_T], /, *args: Any, **kwargs: Any) -> type[_T]:
     object per connection, each made with these arguments.
     """
 
-    def make(_: type[_T]) -> _T:
+    def make(_: object) -> _T:
         return cls(*args, **kwargs)
 
-    return type(cls)(cls.__name__, (cls,), {"__slots__": (), "__new__": make, "__doc__": cls.__doc__, "__module__": cls.__module__})
+    namespace: dict[str, Any] = {
+        "__slots__": (),
+        "__new__": make,
+        "__doc__": cls.__doc__,
+        "__module__": cls.__module__,
+    }
+    metaclass: Any = type(cls)
+    partial: type[_T] = metaclass(cls.__name__, (cls,), namespace)
+    return partial

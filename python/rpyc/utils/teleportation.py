@@ -76,7 +76,9 @@ def export_function(func: Callable[..., Any]) -> tuple[Any, ...]:
     return name, function.__module__, defaults, kwdefaults, code
 
 
-def import_function(functup: tuple[Any, ...], globals: Any = None, def_: bool = True) -> FunctionType:
+def import_function(
+    functup: tuple[Any, ...], globals: Any = None, def_: bool = True
+) -> FunctionType:
     """Put an exported function together again.
 
     :param functup: what :func:`export_function` returned.

@@ -55,7 +55,8 @@ try:
     from $SERVICE_MODULE$ import $SERVICE_CLASS$ as ServiceCls
 except (ImportError, SyntaxError):
     error = str(sys.exc_info()[1]).replace("\n", " ")
-    python = platform.python_implementation() + " " + platform.python_version() + " on " + platform.platform()
+    python = platform.python_implementation() + " " + platform.python_version()
+    python += " on " + platform.platform()
     sys.stdout.write("the deployed package cannot be loaded by " + python + ": " + error + "\n")
     sys.stdout.flush()
     sys.exit(1)
@@ -144,7 +145,9 @@ class DeployedServer:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def connect(self, service: ServiceLike = VoidService, config: Config = _NO_CONFIG) -> Connection:
+    def connect(
+        self, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+    ) -> Connection:
         """Connect to the server with the given local service."""
         return connect_stream(SocketStream(self._connect_sock()), service=service, config=config)
 
@@ -216,7 +219,9 @@ class MultiServerDeployment:
     def __getitem__(self, index: int) -> DeployedServer:
         return self.servers[index]
 
-    def connect_all(self, service: ServiceLike = VoidService, config: Config = _NO_CONFIG) -> list[Connection]:
+    def connect_all(
+        self, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+    ) -> list[Connection]:
         """Connect to all servers, in order."""
         return [server.connect(service, config) for server in self.servers]
 
@@ -274,7 +279,9 @@ def _read_port(proc: Any, script: Any) -> int:
     # Its error output has an end only now.
     stdout, stderr = _within(_START_TIMEOUT, proc.communicate) or (b"", b"")
     argv = getattr(proc, "argv", [str(script)])
-    raise _process_error(argv, getattr(proc, "returncode", None), f"{text}\n{_text(stdout)}", _text(stderr))
+    raise _process_error(
+        argv, getattr(proc, "returncode", None), f"{text}\n{_text(stdout)}", _text(stderr)
+    )
 
 
 def _within(seconds: float, func: Callable[[], Any]) -> Any:
@@ -302,7 +309,8 @@ def _process_error(argv: Any, code: int | None, stdout: str, stderr: str) -> Exc
     try:
         from plumbum.commands.processes import ProcessExecutionError
     except ImportError:
-        return RuntimeError(f"the deployed server did not start (exit status {code}): {stdout.strip()}\n{stderr.strip()}")
+        said = f"{stdout.strip()}\n{stderr.strip()}"
+        return RuntimeError(f"the deployed server did not start (exit status {code}): {said}")
     error: Exception = ProcessExecutionError(argv, code, stdout, stderr)
     return error
 

@@ -88,7 +88,7 @@ def comparison_and_hash(peer: Any) -> None:
     """Equality, order and hash are the remote object's, so a proxy can be a key."""
     root = peer.connect().root
     one, uno, two = root.number(1), root.number(1), root.number(2)
-    assert one == uno and one == 1 and one != two and not one != uno
+    assert one == uno and one == 1 and one != two and (one != uno) is False
     assert one < two and two > one and one <= uno and two >= uno
     raises(TypeError, operator.lt, one, "text")
     assert one != "text"
@@ -171,6 +171,7 @@ def builtin_types(peer: Any) -> None:
     """A proxy of a list passes for a list, and says what it is."""
     root = peer.connect().root
     remote: Any = root.list(1)
+    owner, (name, class_id, instance_id) = remote.____conn__, remote.____id_pack__
     kinds: tuple[type, ...] = (list, BaseNetref, Iterable)
     assert all(isinstance(remote, kind) for kind in kinds) and remote.__class__ is list
     assert not isinstance(remote, dict)
@@ -180,10 +181,9 @@ def builtin_types(peer: Any) -> None:
     assert root.isinstance(remote, list) and root.isinstance([], list)
     module = root.module("json")
     assert module.__class__ is type(operator)
-    name, class_id, instance_id = remote.____id_pack__
     assert name == "builtins.list" and class_id > 0 and instance_id > 0
     assert root.shelf_class().____id_pack__[2] == 0
-    assert remote.____conn__.root is root
+    assert owner.root is root
 
 
 @scenario

@@ -40,7 +40,7 @@ use crate::transport::{BulkOf, Received, Transport};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
 use outbox::{Flushed, Outbox};
-pub use parker::Parker;
+pub use parker::{Parker, Sleep, Source};
 use roles::{Roles, Turn};
 
 /// The longest single wait for bytes while frames are being sent.
@@ -433,7 +433,8 @@ impl<T: Transport, W> Link<T, W> {
         if self.ended.get().is_some() {
             return Flushed::Ended;
         }
-        if self.outbox.wait_for_room(deadline) {
+        // A green thread must let the sender go on, which may be another one of the same thread.
+        if Parker::current().is_green() || self.outbox.wait_for_room(deadline) {
             Flushed::All
         } else {
             Flushed::Waiting

@@ -1,6 +1,7 @@
 //! Putting a thread to sleep until another one wakes it.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -13,7 +14,24 @@ use parking_lot::{Condvar, Mutex};
 pub struct Parker {
     woken: Mutex<bool>,
     changed: Condvar,
+    sleep: Option<Box<dyn Sleep>>,
 }
+
+/// Another way to sleep than blocking the thread: for green threads.
+///
+/// As with a thread, a wake-up that comes before the sleep must not be lost.
+pub trait Sleep: fmt::Debug + Send + Sync {
+    /// Sleeps until woken, or for `timeout`.
+    fn sleep(&self, timeout: Option<Duration>);
+
+    /// Wakes the sleeper, now or at its next sleep.
+    fn wake(&self);
+}
+
+/// Finds the parker of the calling green thread; `None` outside of them.
+pub type Source = fn() -> Option<Arc<Parker>>;
+
+static SOURCE: OnceLock<Source> = OnceLock::new();
 
 thread_local! {
     static CURRENT: Arc<Parker> = Arc::default();
@@ -23,11 +41,37 @@ impl Parker {
     /// The parker of the calling thread.
     #[must_use]
     pub fn current() -> Arc<Self> {
-        CURRENT.with(Arc::clone)
+        SOURCE
+            .get()
+            .and_then(|source| source())
+            .unwrap_or_else(|| CURRENT.with(Arc::clone))
+    }
+
+    /// A parker that sleeps in a way of its own.
+    #[must_use]
+    pub fn sleeping(sleep: Box<dyn Sleep>) -> Self {
+        Self {
+            sleep: Some(sleep),
+            ..Self::default()
+        }
+    }
+
+    /// Makes a process with green threads tell them apart, from now on.
+    pub fn set_source(source: Source) {
+        // A second call changes nothing: there is one source per process.
+        let _ = SOURCE.set(source);
+    }
+
+    /// Whether the thread itself must not block.
+    pub(super) const fn is_green(&self) -> bool {
+        self.sleep.is_some()
     }
 
     /// Sleeps until woken, or for `timeout`.
     pub fn park(&self, timeout: Option<Duration>) {
+        if let Some(sleep) = &self.sleep {
+            return sleep.sleep(timeout);
+        }
         let mut woken = self.woken.lock();
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         while !*woken {
@@ -45,6 +89,9 @@ impl Parker {
 
     /// Wakes the thread, now or at its next sleep.
     pub fn unpark(&self) {
+        if let Some(sleep) = &self.sleep {
+            return sleep.wake();
+        }
         *self.woken.lock() = true;
         self.changed.notify_one();
     }

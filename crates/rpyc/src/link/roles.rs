@@ -92,7 +92,10 @@ impl Roles {
             } else {
                 Some(state.parked.remove(0))
             };
-            if let Some(next) = &state.leader {
+            let next = state.leader.clone();
+            // Waking may run code of the face: not under the lock.
+            drop(state);
+            if let Some(next) = next {
                 next.unpark();
             }
         }
@@ -125,10 +128,8 @@ impl Roles {
     /// Wakes all parked threads, and the leader: each looks at its condition again.
     pub(super) fn wake_all(&self) {
         let state = self.state.lock();
-        state
-            .parked
-            .iter()
-            .chain(&state.leader)
-            .for_each(|parker| parker.unpark());
+        let all: Vec<_> = state.parked.iter().chain(&state.leader).cloned().collect();
+        drop(state);
+        all.iter().for_each(|parker| parker.unpark());
     }
 }

@@ -26,6 +26,7 @@ def _ignore(is_exc: bool, obj: Any) -> None:
 class PortablePath(Handlers):
     """Messages, boxing and requests, in Python."""
 
+    _closed: bool
     _last_traceback: TracebackType | None
     _HANDLERS: dict[int, Handler]
     _netref_classes_cache: dict[IdPack, type[BaseNetref]]
@@ -108,14 +109,12 @@ class PortablePath(Handlers):
             self._pass_on()
             # Kept until its answer is sent: a proxy that died before would be released before.
             result = self._HANDLERS[handler](self, *args)
-            boxed = self._box(result)
+            self._send(consts.MSG_REPLY, seq, self._box(result))
         except BaseException as error:
-            if self._stays_local(error):
+            if self._stays_local(error) or (self._closed and isinstance(error, EOFError)):
                 raise
             dumped = self._serialize_exception(type(error), error, error.__traceback__)
             self._send(consts.MSG_EXCEPTION, seq, dumped)
-        else:
-            self._send(consts.MSG_REPLY, seq, boxed)
 
     def _seq_request_callback(self, msg: int, seq: int, is_exc: bool, obj: Any) -> None:
         """Hand an answer to what waits for it."""

@@ -35,7 +35,9 @@ class RegistryClient:
     #: Seconds after which a server registers again.
     REREGISTER_INTERVAL = 60
 
-    def __init__(self, ip: str, port: int, timeout: float, logger: logging.Logger | None = None) -> None:
+    def __init__(
+        self, ip: str, port: int, timeout: float, logger: logging.Logger | None = None
+    ) -> None:
         self.ip = ip
         self.port = port
         self.timeout = timeout
@@ -90,11 +92,15 @@ class RegistryClient:
 
     def _ask(self, request: bytes, interface: str = "", own_port_only: bool = False) -> Any:
         """Return the decoded answer, or _SILENCE. May raise OSError."""
-        raise NotImplementedError(f"{type(self).__name__} has no transport: override _ask and _tell")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no transport: override _ask and _tell"
+        )
 
     def _tell(self, request: bytes) -> None:
         """Send a request whose answer does not matter. May raise OSError."""
-        raise NotImplementedError(f"{type(self).__name__} has no transport: override _ask and _tell")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no transport: override _ask and _tell"
+        )
 
 
 class UDPRegistryClient(RegistryClient):
@@ -173,7 +179,11 @@ class TCPRegistryClient(RegistryClient):
     """
 
     def __init__(
-        self, ip: str, port: int = REGISTRY_PORT, timeout: float = 2, logger: logging.Logger | None = None
+        self,
+        ip: str,
+        port: int = REGISTRY_PORT,
+        timeout: float = 2,
+        logger: logging.Logger | None = None,
     ) -> None:
         super().__init__(ip, port, timeout, logger)
 

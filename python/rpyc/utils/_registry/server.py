@@ -50,7 +50,9 @@ class RegistryServer:
         #: name -> {(host, port): time of the last registration}; the times are
         #: those of ``time.monotonic``.
         self.services: dict[str, dict[Address, float]] = {}
-        self.pruning_timeout = DEFAULT_PRUNING_TIMEOUT if pruning_timeout is None else pruning_timeout
+        self.pruning_timeout = (
+            DEFAULT_PRUNING_TIMEOUT if pruning_timeout is None else pruning_timeout
+        )
         self.allow_listing = allow_listing
         self.logger = self._get_logger() if logger is None else logger
         self._disposed = False
@@ -130,7 +132,11 @@ class RegistryServer:
         if not wanted:
             names = tuple(self.services)
         else:
-            names = tuple(name for name, known in self.services.items() if any(ip == wanted for ip, _ in known))
+            names = tuple(
+                name
+                for name, known in self.services.items()
+                if any(ip == wanted for ip, _ in known)
+            )
         self.logger.debug("replying with %r", names)
         return names
 
@@ -158,7 +164,9 @@ class RegistryServer:
         known = self.services.get(name, {})
         is_new = addrinfo not in known
         if is_new and self._is_full():
-            raise RuntimeError(f"the registry is full ({self.MAX_ENTRIES} entries); {name} was not registered")
+            raise RuntimeError(
+                f"the registry is full ({self.MAX_ENTRIES} entries); {name} was not registered"
+            )
         # Only now: a name without address must not appear.
         self.services.setdefault(name, known)[addrinfo] = time.monotonic()
         if is_new:
@@ -197,11 +205,15 @@ class RegistryServer:
 
         May raise OSError, and TimeoutError after some time without a request.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no transport: override _recv and _send")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no transport: override _recv and _send"
+        )
 
     def _send(self, data: bytes | None, addrinfo: Any) -> None:
         """Send a reply; ``None`` means that there is none to send."""
-        raise NotImplementedError(f"{type(self).__name__} has no transport: override _recv and _send")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no transport: override _recv and _send"
+        )
 
     def _wake(self) -> None:
         """End the wait for a request in :meth:`_recv`."""

@@ -41,7 +41,9 @@ class UDPRegistryServer(RegistryServer):
     ) -> None:
         sock = _bind(host, port, socket.SOCK_DGRAM, reuse_addr=False)
         sock.settimeout(self.TIMEOUT)
-        super().__init__(sock, pruning_timeout=pruning_timeout, logger=logger, allow_listing=allow_listing)
+        super().__init__(
+            sock, pruning_timeout=pruning_timeout, logger=logger, allow_listing=allow_listing
+        )
 
     def _get_logger(self) -> logging.Logger:
         return logging.getLogger(f"REGSRV/UDP/{self.port}")
@@ -89,7 +91,9 @@ class TCPRegistryServer(RegistryServer):
         sock = _bind(host, port, socket.SOCK_STREAM, reuse_addr=reuse_addr)
         sock.listen(10)
         sock.setblocking(False)
-        super().__init__(sock, pruning_timeout=pruning_timeout, logger=logger, allow_listing=allow_listing)
+        super().__init__(
+            sock, pruning_timeout=pruning_timeout, logger=logger, allow_listing=allow_listing
+        )
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ)
         # In order of arrival, so the first one is the one to expire first.
@@ -168,7 +172,9 @@ class TCPRegistryServer(RegistryServer):
             if oldest.expires > now:
                 return
             if oldest.request:
-                self.logger.warning("request from %s ignored: not a registry message", oldest.addrinfo[0])
+                self.logger.warning(
+                    "request from %s ignored: not a registry message", oldest.addrinfo[0]
+                )
             self._drop(oldest)
 
     def _drop(self, client: _Client) -> None:
@@ -188,7 +194,9 @@ class _Client:
 
 
 def _bind(host: str, port: int, kind: socket.SocketKind, reuse_addr: bool) -> socket.socket:
-    family, _, proto, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)[0]
+    family, _, proto, _, address = socket.getaddrinfo(
+        host, port, type=kind, flags=socket.AI_PASSIVE
+    )[0]
     sock = socket.socket(family, kind, proto)
     try:
         if reuse_addr:
@@ -196,5 +204,7 @@ def _bind(host: str, port: int, kind: socket.SocketKind, reuse_addr: bool) -> so
         sock.bind(address)
     except OSError as exc:
         sock.close()
-        raise OSError(exc.errno, f"the registry cannot listen on {host}:{port}: {exc.strerror}") from exc
+        raise OSError(
+            exc.errno, f"the registry cannot listen on {host}:{port}: {exc.strerror}"
+        ) from exc
     return sock

@@ -27,16 +27,15 @@ from typing import TYPE_CHECKING, Any
 
 from rpyc.core.channel import Channel
 from rpyc.core.protocol import DEFAULT_CONFIG
-from rpyc.core.service import Slave
 from rpyc.core.stream import SocketStream
 from rpyc.lib import spawn, spawn_waitready
+from rpyc.utils._servers.exposure import warn_if_exposed
 from rpyc.utils._servers.handshake import Handshake
 from rpyc.utils._servers.listening import (
     SocketFile,
     bind_tcp,
     bind_unix,
     hang_up,
-    is_loopback,
     send_at_once,
     wake_and_close,
 )
@@ -48,7 +47,9 @@ if TYPE_CHECKING:
     from rpyc.core.service import Service
 
 # The client was gone before it was accepted.
-_CLIENT_GONE = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
+_CLIENT_GONE = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR}
+)
 # The machine has no room for another client now; it may have soon.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # Seconds until the next attempt in that case, and after a failed registration.
@@ -267,11 +268,13 @@ class Server:
         if self.active:
             return
         if self._closed:
-            raise OSError(errno.EBADF, f"the server on [{self.host}]:{self.port} was closed; make a new one")
+            raise OSError(
+                errno.EBADF, f"the server on [{self.host}]:{self.port} was closed; make a new one"
+            )
         self.listener.listen(self.backlog)
         self.active = True
         self.logger.info("server started on [%s]:%s", self.host, self.port)
-        self._warn_if_exposed()
+        warn_if_exposed(self)
 
     def _start_in_thread(self) -> threading.Thread:
         """Start the server in a daemon thread; return that when it listens."""
@@ -295,7 +298,9 @@ class Server:
                 handshake.abort()
             admitted, credentials = handshake.run(self.authenticator, sock, timeout)
         except AuthenticationError as exc:
-            self.logger.info("%s failed to authenticate... rejecting connection (%s)", addrinfo, exc)
+            self.logger.info(
+                "%s failed to authenticate... rejecting connection (%s)", addrinfo, exc
+            )
             return None
         finally:
             self._handshakes.discard(handshake)
@@ -308,7 +313,9 @@ class Server:
                 hang_up(admitted)
         return admitted, credentials
 
-    def _connection_config(self, sock: socket.socket, addrinfo: Any, credentials: Any) -> dict[str, Any]:
+    def _connection_config(
+        self, sock: socket.socket, addrinfo: Any, credentials: Any
+    ) -> dict[str, Any]:
         """Return the configuration of one connection."""
         return {
             **self.protocol_config,
@@ -359,19 +366,6 @@ class Server:
             return
         self.logger.error("cannot accept clients any more: %s", exc)
         raise EOFError(f"the listener on [{self.host}]:{self.port} is broken: {exc}") from exc
-
-    def _warn_if_exposed(self) -> None:
-        service = self.service if isinstance(self.service, type) else type(self.service)
-        if not issubclass(service, Slave) or self.authenticator is not None or self._socket_file is not None:
-            return
-        if not is_loopback(self.host):
-            self.logger.warning(
-                "ANYBODY who can reach [%s]:%s can run any code as this user: %s gives full control and there is no "
-                "authenticator. Listen on 127.0.0.1 instead, or give the server an authenticator.",
-                self.host,
-                self.port,
-                service.__name__,
-            )
 
     # ------------------------------------------------------------- registration
 

@@ -26,7 +26,9 @@ class GeventServer(Server):
         super().__init__(*args, **kwargs)
         self._spawn = gevent.spawn
         if not monkey.is_module_patched("socket"):
-            self.logger.warning("gevent has not patched the socket module: call gevent.monkey.patch_all() first")
+            self.logger.warning(
+                "gevent has not patched the socket module: call gevent.monkey.patch_all() first"
+            )
 
     def _accept_method(self, sock: socket.socket) -> None:
         self._spawn(self._authenticate_and_serve_client, sock)

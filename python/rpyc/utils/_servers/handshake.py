@@ -35,7 +35,9 @@ class Handshake:
         self._running = True
         self._expired = False
 
-    def run(self, authenticator: Authenticator, sock: socket.socket, timeout: float | None) -> tuple[socket.socket, Any]:
+    def run(
+        self, authenticator: Authenticator, sock: socket.socket, timeout: float | None
+    ) -> tuple[socket.socket, Any]:
         """Return what the authenticator returns.
 
         :param timeout: seconds it may take, ``None`` for no limit.

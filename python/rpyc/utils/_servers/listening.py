@@ -16,7 +16,9 @@ def bind_tcp(hostname: str | None, port: int, *, ipv6: bool, reuse_addr: bool) -
     :class:`socket.gaierror`, an unusable address :class:`OSError`.
     """
     family = socket.AF_INET6 if ipv6 else socket.AF_INET
-    found = socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, socket.AI_PASSIVE)
+    found = socket.getaddrinfo(
+        hostname, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, socket.AI_PASSIVE
+    )
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if reuse_addr:

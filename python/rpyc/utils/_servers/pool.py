@@ -60,7 +60,9 @@ class ThreadPoolServer(Server):
     (the connections by descriptor).
     """
 
-    def __init__(self, *args: Any, nbThreads: int = 20, requestBatchSize: int = 10, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, nbThreads: int = 20, requestBatchSize: int = 10, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.nbthreads = nbThreads
         self.request_batch_size = requestBatchSize
@@ -96,7 +98,9 @@ class ThreadPoolServer(Server):
         if self.active:
             return
         super()._listen()
-        self.polling_thread = threading.Thread(target=self._poll_clients, name="PollingThread", daemon=True)
+        self.polling_thread = threading.Thread(
+            target=self._poll_clients, name="PollingThread", daemon=True
+        )
         self.workers = [
             threading.Thread(target=self._serve_clients, name=f"Worker{number}", daemon=True)
             for number in range(self.nbthreads)
