@@ -103,11 +103,11 @@ def test_a_listing_with_paths_writes_nowhere_else(tmp_path: Path) -> None:
 def test_progress_is_reported(conn: Any, tree: Path, tmp_path: Path) -> None:
     source, size = str(tree / "sub" / "large.bin"), CHUNK * 3 + 17
     steps = [(source, done, size) for done in (0, CHUNK, CHUNK * 2, CHUNK * 3, size)]
+    told: list[Any] = []
     for copy in (classic.upload_file, classic.download_file):
-        told: list[Any] = []
         copy(conn, source, str(tmp_path / "copy"), chunk_size=CHUNK, progress=lambda *step: told.append(step))
         assert told == steps
-    told = []
+        told.clear()
     classic.upload(conn, str(tree), str(tmp_path / "all"), progress=lambda path, done, total: told.append((path, done == total)))
     assert {path for path, complete in told if complete} == {str(path) for path in tree.rglob("*") if path.is_file()}
 

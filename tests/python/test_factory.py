@@ -90,7 +90,7 @@ def test_the_connect_method_of_the_stream_can_be_replaced(rig: Rig, monkeypatch:
     server = rig.serve(Sum)
     asked: list[Any] = []
 
-    def connect(cls: Any, host: str, port: int, **options: Any) -> Any:
+    def connect(cls: Any, /, host: str, port: int, **options: Any) -> Any:
         asked.append((host, port, options))
         return cls(cls._connect("127.0.0.1", server.port))
 

@@ -434,10 +434,18 @@ def test_identity(conn: Any) -> None:
 
 
 def test_copies(open_conn: Any, conn: Any) -> None:
-    """Pickle, copy and deepcopy make real objects, with permission of the owner."""
+    """Pickle, copy and deepcopy make real objects, with permission of both ends.
+
+    6.0.2 asks the owner only, and so loads pickles that a peer chose without this side's consent.
+    """
     remote = open_conn.root.list(1, "two", (3,))
+    for make in (pickle.dumps, copy.copy, copy.deepcopy, rpyc.classic.obtain):
+        with pytest.raises(ValueError, match="this end of the connection must have allow_pickle"):
+            make(remote)
+    open_conn._config["allow_pickle"] = True
     for made in (pickle.loads(pickle.dumps(remote)), copy.copy(remote), copy.deepcopy(remote), rpyc.classic.obtain(remote)):
         assert type(made) is list and made == [1, "two", (3,)]
+    conn._config["allow_pickle"] = True
     with pytest.raises(ValueError, match="pickling is disabled"):
         pickle.dumps(conn.root.list())
 

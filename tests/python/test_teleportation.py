@@ -167,10 +167,10 @@ def test_a_constant_that_is_no_plain_value() -> None:
         export_function(fine)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="there, 16 items are the current form")
 def test_older_forms_are_understood() -> None:
     name, module, defaults, kwdefaults, code = export_function(positional)
-    older = code[:12] + code[13:15] + code[16:]
+    # Python 3.10 makes the older form itself; 3.11 added a qualified name and an exception table.
+    older = code if len(code) == 16 else code[:12] + code[13:15] + code[16:]
     oldest = older[:1] + older[2:]
     assert (len(older), len(oldest)) == (16, 15)
     copy = import_function((name, module, defaults, kwdefaults, older), {})
@@ -184,7 +184,7 @@ def test_older_forms_are_understood() -> None:
 def test_unknown_forms_are_refused() -> None:
     name, module, defaults, kwdefaults, code = export_function(positional)
     with pytest.raises(ValueError, match="17 items"):
-        import_function((name, module, defaults, kwdefaults, code[:17] + code[18:] * 0 + ((),) * (17 - len(code[:17]))), {})
+        import_function((name, module, defaults, kwdefaults, (code * 2)[:17]), {})
 
 
 def test_code_objects_can_be_read() -> None:

@@ -18,14 +18,18 @@ from rpyc.utils.factory import ssl_connect
 from rpyc.utils.server import ForkingServer, OneShotServer, Server, ThreadedServer, ThreadPoolServer
 
 
+# Python 3.12 warns of forking next to threads, which the tests have.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
 class Certificates:
     """Freshly made: an authority, "server" and "client" signed by it, and "stranger" signed by another one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for authority in ("ca", "other"):
-            self._openssl("req", "-x509", "-nodes", *_KEY, "-subj", f"/CN={authority}", "-days", "2", keyout=f"{authority}.key", out=f"{authority}.crt")
-        (folder / "names").write_text("subjectAltName=DNS:localhost")
+            self._openssl("req", "-x509", "-nodes", *_KEY, "-subj", f"/CN={authority}", "-days", "2", *_SIGNS, keyout=f"{authority}.key", out=f"{authority}.crt")
+        (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
         for name, authority in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
             self._openssl("req", "-nodes", *_KEY, "-subj", f"/CN={name}", keyout=f"{name}.key", out=f"{name}.csr")
             self._openssl(
@@ -36,7 +40,7 @@ class Certificates:
     def __getitem__(self, name: str) -> str:
         return str(self._folder / name)
 
-    def of(self, name: str) -> dict[str, str]:
+    def of(self, name: str) -> dict[str, Any]:
         """The parameters of a side that shows this certificate."""
         return {"keyfile": self[f"{name}.key"], "certfile": self[f"{name}.crt"]}
 
@@ -45,6 +49,8 @@ class Certificates:
         subprocess.run(["openssl", *arguments, *named], check=True, capture_output=True, timeout=60)
 
 
+# Python 3.13 verifies strictly: an authority must say that it is one.
+_SIGNS = ("-addext", "keyUsage=critical,keyCertSign")
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 

@@ -74,6 +74,15 @@ impl Message {
             _ => None,
         };
         let body = reader.position();
+        if payload.bulk.first().is_some_and(|(at, _)| *at <= body) {
+            // It would have to be echoed from memory held apart. No peer counts in such numbers.
+            return Err(DecodeError::Unexpected {
+                expected: "a sequence number",
+                found: "a large bytes value",
+                at: start,
+            }
+            .into());
+        }
         Ok(Self {
             kind,
             seq: start..body,

@@ -515,18 +515,23 @@ unsafe extern "C" fn call_slot(
     args: *mut pyo3::ffi::PyObject,
     kwargs: *mut pyo3::ffi::PyObject,
 ) -> *mut pyo3::ffi::PyObject {
-    // SAFETY: CPython calls a slot attached, with an instance of the class, a tuple and a dict or
-    // null. The result is a new reference, or null with an exception set. A panic must not unwind
-    // into C.
-    unsafe {
-        let py = Python::assume_attached();
+    // Attaching again is cheap, and tells PyO3 that this thread is attached: it would put off the
+    // dropping of references otherwise.
+    Python::attach(|py| {
         let work = std::panic::AssertUnwindSafe(|| {
-            let netref = Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<PyNetref>();
-            let args = Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>();
-            let kwargs = Bound::from_borrowed_ptr_or_opt(py, kwargs)
-                .map(|kwargs| kwargs.cast_into_unchecked::<PyDict>());
+            // SAFETY: CPython calls a slot with an instance of the class, a tuple, and a dict or
+            // null, all of them borrowed.
+            let (netref, args, kwargs) = unsafe {
+                (
+                    Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<PyNetref>(),
+                    Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>(),
+                    Bound::from_borrowed_ptr_or_opt(py, kwargs)
+                        .map(|kwargs| kwargs.cast_into_unchecked::<PyDict>()),
+                )
+            };
             call(&netref, &args, kwargs.as_ref())
         });
+        // A panic must not unwind into C.
         let result = std::panic::catch_unwind(work).unwrap_or_else(|payload| {
             Err(pyo3::panic::PanicException::new_err(panic_text(
                 payload.as_ref(),
@@ -539,7 +544,7 @@ unsafe extern "C" fn call_slot(
                 std::ptr::null_mut()
             }
         }
-    }
+    })
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {

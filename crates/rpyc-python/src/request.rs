@@ -35,6 +35,11 @@ impl Timeout {
         }
     }
 
+    /// Whether there is no time at all.
+    fn is_over(self) -> bool {
+        self == Self::After(0.0)
+    }
+
     /// The moment it is over. `None`: never.
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
@@ -130,7 +135,12 @@ pub(crate) fn sync_within<'py>(
     let seq = send(conn, link, handler, args, Waiter::Thread(slot.clone()))?;
     let mut driver = PyDriver::waiting(conn, link);
     let mut is_ready = |_: &mut PyDriver<'_, 'py>| slot.is_ready();
-    let waited = link.wait(&mut driver, &mut is_ready, timeout.deadline());
+    let waited = if timeout.is_over() {
+        // No time at all: the request leaves, and its answer is not even looked for.
+        link.flush(&mut driver, timeout.deadline()).map(|()| false)
+    } else {
+        link.wait(&mut driver, &mut is_ready, timeout.deadline())
+    };
     let done = match waited {
         Ok(done) => done,
         Err(error) => {

@@ -21,6 +21,21 @@ from rpyc.core import consts
 from rpyc.lib import get_id_pack, get_methods, maxint
 from rpyc.lib.watching import watched_module
 
+__all__ = [
+    "DELETED_ATTRS",
+    "LOCAL_ATTRS",
+    "BaseNetref",
+    "IdPack",
+    "NetrefClass",
+    "NetrefMetaclass",
+    "asyncreq",
+    "builtin_classes_cache",
+    "builtin_id_pack_cache",
+    "class_factory",
+    "get_id_pack",
+    "syncreq",
+]
+
 IdPack = tuple[str, int, int]
 
 DELETED_ATTRS = frozenset({"__array_struct__", "__array_interface__"})
@@ -163,10 +178,11 @@ def class_factory(
     for method, doc in methods:
         if str(method) not in LOCAL_ATTRS:
             namespace[str(method)] = _make_method(str(method), doc)
-    cls = NetrefMetaclass(name, (BaseNetref,), namespace)
+    cls: Any = NetrefMetaclass(name, (BaseNetref,), namespace)
     if namespace.get("__call__") in _native_calls:
         _rpyc.install_call(cls)
-    return cls
+    made: type[BaseNetref] = cls
+    return made
 
 
 def _local_class(name: str) -> type | None:

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["DEFAULT_CONFIG", "UNBOUND_THREAD_ID", "Connection", "PingError"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "UNBOUND_THREAD_ID",
+    "AsyncResult",
+    "Connection",
+    "PingError",
+    "get_id_pack",
+]
 
 UNBOUND_THREAD_ID = 0
 """The thread id of messages that any thread may handle."""
@@ -63,6 +70,16 @@ class Connection(PortablePath):
     ``DEFAULT_CONFIG``. Any thread may use a connection; whoever waits for an answer serves the
     peer's requests meanwhile.
     """
+
+    # Set by the services of classic mode, and by `connect_subproc`.
+    modules: Any
+    builtin: Any
+    builtins: Any
+    eval: Any
+    execute: Any
+    namespace: Any
+    teleport: Any
+    proc: Any
 
     def __init__(
         self,
@@ -95,7 +112,7 @@ class Connection(PortablePath):
         if _has_green_threads():
             _rpyc.use_greenlets()
         channel = self._channel
-        stream = getattr(channel, "stream", None)
+        stream: Any = getattr(channel, "stream", None)
         if not _is_plain(channel, Channel, _CHANNEL_METHODS):
             self._open_channel(channel)
         elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
@@ -292,7 +309,7 @@ class Connection(PortablePath):
     # Names that programs look at.
 
     @property
-    def _HANDLERS(self) -> dict[int, Handler]:  # type: ignore[override]  # noqa: N802 - RPyC's name
+    def _HANDLERS(self) -> dict[int, Handler]:  # noqa: N802 - RPyC's name
         """The handlers of this connection by number; may be changed."""
         table = self.__dict__.get("_handler_table")
         if table is None:

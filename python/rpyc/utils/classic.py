@@ -27,7 +27,8 @@ from rpyc.utils._transfer import (
 from rpyc.utils._values import deliver, obtain, teleport_function
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
     from typing import IO
 
     from rpyc.core.channel import Channel
@@ -189,6 +190,14 @@ class MockClassicConnection:
     It has ``root``, ``modules``, ``eval``, ``execute``, ``namespace``,
     ``builtins`` (also ``builtin``) and ``teleport``.
     """
+
+    modules: ModuleNamespace
+    eval: Callable[[str], Any]
+    execute: Callable[[str], None]
+    namespace: dict[str, Any]
+    builtins: ModuleType
+    builtin: ModuleType
+    teleport: Callable[..., Callable[..., Any]]
 
     def __init__(self) -> None:
         self.root = Slave()

@@ -278,9 +278,10 @@ def connect_subproc(
 
     proc = Popen(args, stdin=PIPE, stdout=PIPE)
     # Popen cannot say in its type that pipes were asked for.
-    pipes: Any = proc.stdout, proc.stdin
+    from_child: Any = proc.stdout
+    to_child: Any = proc.stdin
     try:
-        conn = connect_pipes(*pipes, service=service, config=config)
+        conn = connect_pipes(from_child, to_child, service=service, config=config)
     except BaseException:
         proc.kill()
         proc.wait()

@@ -240,7 +240,7 @@ class BgServingThread:
             self._callback()
 
 
-def classpartial(cls: type[_T], /, *args: Any, **kwargs: Any) -> type[_T]:
+def classpartial(cls: type[_T], /, *args: Any, **kwargs: Any) -> type[Any]:
     """Return a stand-in for a class that is instantiated without arguments.
 
     Instantiating it yields ``cls(*args, **kwargs)``. It keeps the name of the
@@ -258,5 +258,5 @@ def classpartial(cls: type[_T], /, *args: Any, **kwargs: Any) -> type[_T]:
         "__module__": cls.__module__,
     }
     metaclass: Any = type(cls)
-    partial: type[_T] = metaclass(cls.__name__, (cls,), namespace)
+    partial: type[Any] = metaclass(cls.__name__, (cls,), namespace)
     return partial

@@ -190,6 +190,8 @@ pub struct Deframer<B: BulkBuffer> {
 #[derive(Debug)]
 struct Large<B> {
     compressed: bool,
+    /// Bytes of the body and the trailer in all.
+    total: usize,
     /// Bytes of the body and the trailer that are not here yet.
     missing: usize,
     /// The contiguous part; `filled` bytes of it are valid.
@@ -372,6 +374,7 @@ impl<B: BulkBuffer> Large<B> {
     fn new(compressed: bool, length: usize, prefix: usize) -> Self {
         Self {
             compressed,
+            total: length + 1,
             missing: length + 1,
             head: Vec::new(),
             filled: 0,
@@ -457,12 +460,16 @@ impl<B: BulkBuffer> Large<B> {
     }
 
     fn buffered(&self) -> usize {
-        self.filled + self.arriving.map_or(0, |(here, _)| here)
+        self.total - self.missing
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 mod tests {
     use super::*;
     use crate::wire::{Token, Writer};

@@ -12,8 +12,8 @@ use core::fmt;
 
 use super::tag;
 
-/// The longest decimal text of an int: CPython's own limit for conversions, and a sign.
-pub const MAX_INT_TEXT: usize = 4301;
+/// The most digits of an int: CPython's own limit for conversions.
+pub const MAX_INT_DIGITS: usize = 4300;
 
 /// One step of a brine value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -266,11 +266,11 @@ impl<'a, B> Reader<'a, B> {
             }
             tag::FLOAT => self.double().map(Token::Float),
             tag::COMPLEX => Ok(Token::Complex(self.double()?, self.double()?)),
-            tag::SLICE => match self.token()? {
+            tag::SLICE => match self.members(at)? {
                 Token::Tuple(3) => Ok(Token::Slice),
                 _ => Err(DecodeError::BadComposite { at }),
             },
-            tag::FSET => match self.token()? {
+            tag::FSET => match self.members(at)? {
                 Token::Tuple(count) => Ok(Token::FrozenSet(count)),
                 _ => Err(DecodeError::BadComposite { at }),
             },
@@ -416,13 +416,25 @@ impl<'a, B> Reader<'a, B> {
         }
     }
 
+    /// The tuple inside a slice or frozenset. Only a tuple's tag is followed: a peer could nest the
+    /// others a million deep.
+    fn members(&mut self, at: usize) -> Result<Token<'a>, DecodeError> {
+        match self.data.get(self.at) {
+            None | Some(&(tag::EMPTY_TUPLE | tag::TUP1..=tag::TUP_L4)) => self.token(),
+            Some(_) => Err(DecodeError::BadComposite { at }),
+        }
+    }
+
     fn int(&mut self, len: usize, at: usize) -> Result<Token<'a>, DecodeError> {
-        if len > MAX_INT_TEXT {
+        if len > MAX_INT_DIGITS + 1 {
             return Err(DecodeError::BadInt { at });
         }
         let text = self.take(len)?;
         let digits = text.strip_prefix(b"-").unwrap_or(text);
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        if digits.is_empty()
+            || digits.len() > MAX_INT_DIGITS
+            || !digits.iter().all(u8::is_ascii_digit)
+        {
             return Err(DecodeError::BadInt { at });
         }
         let text = core::str::from_utf8(text).map_err(|_| DecodeError::BadInt { at })?;

@@ -1,6 +1,7 @@
 //! Finding bulk parts in a payload that is still arriving.
 
 use super::{BULK_MIN, tag};
+use crate::consts::MessageKind;
 
 /// What a [`Scanner`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Found {
 #[derive(Debug, Default)]
 pub struct Scanner {
     at: usize,
+    /// Whether nothing was looked at yet.
+    fresh: bool,
     /// The next bytes value is the content of a text, which must stay contiguous.
     in_text: bool,
     lost: bool,
@@ -35,6 +38,7 @@ impl Scanner {
     pub const fn new(skip: usize) -> Self {
         Self {
             at: skip,
+            fresh: true,
             in_text: false,
             lost: false,
         }
@@ -42,6 +46,14 @@ impl Scanner {
 
     /// Continues over `head`, the contiguous part of the payload so far.
     pub fn scan(&mut self, head: &[u8]) -> Found {
+        // Serialized exceptions are read in one piece; they are rarely large.
+        if self.fresh && self.at > 0 {
+            match head.get(self.at - 1) {
+                None => return Found::NeedMore,
+                Some(kind) => self.lost = *kind == MessageKind::Exception.number(),
+            }
+            self.fresh = false;
+        }
         while !self.lost {
             let Some(&first) = head.get(self.at) else {
                 return Found::NeedMore;

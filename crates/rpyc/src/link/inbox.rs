@@ -16,7 +16,7 @@ pub struct Inbox<B: BulkBuffer> {
     failed: Option<FrameError>,
 }
 
-impl<B: BulkBuffer> Inbox<B> {
+impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
     /// An empty inbox. The first `prefix` bytes of each payload are no brine.
     #[must_use]
     pub fn new(limits: Limits, prefix: usize) -> Self {
@@ -43,7 +43,7 @@ impl<B: BulkBuffer> Inbox<B> {
 
     /// Appends a whole payload.
     pub fn push(&mut self, payload: Payload<B::Done>) {
-        self.ready_bytes += payload.head.len();
+        self.ready_bytes += payload.len();
         self.ready.push_back(payload);
     }
 
@@ -53,7 +53,7 @@ impl<B: BulkBuffer> Inbox<B> {
     /// The stream is broken.
     pub fn take(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
         if let Some(payload) = self.ready.pop_front() {
-            self.ready_bytes -= payload.head.len();
+            self.ready_bytes -= payload.len();
             return Ok(Some(payload));
         }
         if let Some(error) = self.failed {

@@ -71,7 +71,7 @@ pub trait Driver<T: Transport> {
     fn arrived(&mut self, payload: Payload<BulkOf<T>>) -> Result<(), Self::Error>;
 
     /// Handles a message that another thread received and put aside for this one. Tells whether
-    /// there was one.
+    /// there was one. The thread may hold the read role, as in [`arrived`](Self::arrived).
     ///
     /// # Errors
     /// Goes to whoever called [`Link::wait`].
@@ -155,7 +155,7 @@ impl<T: Transport, W> Link<T, W> {
         // If the inbox is locked somebody is just reading it.
         self.inbox
             .try_lock()
-            .is_some_and(|inbox| inbox.has_payload())
+            .is_some_and(|mut inbox| inbox.settle())
     }
 
     /// Whether the calling thread holds the read role.
@@ -213,7 +213,7 @@ impl<T: Transport, W> Link<T, W> {
                 Flushed::Ended => return Err(self.ended_error(driver)),
                 Flushed::Waiting => {
                     driver.check()?;
-                    if deadline.is_some_and(is_over) {
+                    if deadline.is_some_and(is_over) || self.ending.get().is_some() {
                         return Ok(());
                     }
                 }
@@ -283,7 +283,11 @@ impl<T: Transport, W> Link<T, W> {
     where
         W: Send,
     {
+        let mut looked = false;
         loop {
+            // First the turn, then the look: another thread may handle what this one waits for, and
+            // go away, until the turn is settled. From then on its wake-ups are not lost.
+            let turn = self.roles.turn(me);
             if until.is_done(driver) {
                 return Ok(true);
             }
@@ -291,7 +295,7 @@ impl<T: Transport, W> Link<T, W> {
                 self.note_handled();
                 continue;
             }
-            match self.roles.turn(me) {
+            match turn {
                 Turn::Lead => {
                     if self.ended.get().is_some() {
                         return Err(self.ended_error(driver));
@@ -314,8 +318,12 @@ impl<T: Transport, W> Link<T, W> {
                         }
                         return Err(self.ended_error(driver));
                     }
-                    if deadline.is_some_and(is_over) && !self.receive_now(driver) {
-                        return Ok(false);
+                    if deadline.is_some_and(is_over) {
+                        if looked || !self.receive_now(driver) {
+                            return Ok(false);
+                        }
+                        looked = true;
+                        continue;
                     }
                     let slice = shorter(driver.slice(), deadline.map(remaining));
                     driver.blocking(|| self.receive_slice(slice));
@@ -331,7 +339,8 @@ impl<T: Transport, W> Link<T, W> {
                     let slice = shorter(driver.slice(), deadline.map(remaining));
                     driver.blocking(|| {
                         if self.has_output() {
-                            self.flush_slice(slice);
+                            // Its own answer may come meanwhile.
+                            self.flush_slice(shorter(slice, Some(BUSY_SLICE)));
                         } else {
                             me.park(slice);
                         }
@@ -373,6 +382,8 @@ impl<T: Transport, W> Link<T, W> {
         } else {
             slice
         };
+        let over = slice.map(|slice| Instant::now() + slice);
+        let mut slice = slice;
         let mut inbox = self.inbox.lock();
         while !inbox.settle() {
             let received = self.transport.receive(&mut inbox, slice);
@@ -380,6 +391,13 @@ impl<T: Transport, W> Link<T, W> {
                 drop(inbox);
                 self.note_received(received);
                 return;
+            }
+            // A part of a frame. However slowly the rest comes, the slice is not prolonged.
+            if slice != Some(Duration::ZERO) {
+                slice = over.map(remaining);
+                if slice == Some(Duration::ZERO) {
+                    return;
+                }
             }
         }
     }
@@ -394,6 +412,15 @@ impl<T: Transport, W> Link<T, W> {
     }
 
     fn flush_slice(&self, slice: Option<Duration>) -> Flushed {
+        let flushed = self.try_flush(slice);
+        if flushed == Flushed::Waiting && self.has_output() {
+            // Threads that parked while this one was sending rely on it: one of them goes on.
+            self.roles.wake_all();
+        }
+        flushed
+    }
+
+    fn try_flush(&self, slice: Option<Duration>) -> Flushed {
         let deadline = slice.map(|slice| Instant::now() + slice);
         let Some(mut sender) = self.outbox.begin() else {
             return self.wait_for_room(deadline);

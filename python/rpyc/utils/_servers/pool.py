@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # The poller also looks at idle connections this often (seconds), for those that
 # were closed or read from by threads of the service: the selector cannot tell.
-_SWEEP_INTERVAL = 1.0
+_SWEEP_INTERVAL = 0.25
 # Seconds that close() waits for the poller.
 _JOIN_TIMEOUT = 0.3
 
