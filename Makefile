@@ -22,6 +22,10 @@ RIVAL_STAMP := $(RIVAL)/.ready
 WHEEL_STAMP := dist/.built
 INSTALLED_STAMP := $(VENV)/.installed
 
+# What the native path and the Python path must agree on.
+PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access connection exceptions \
+	extension_points faults handlers netref refcount threads vectors_session))
+
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
 .DEFAULT_GOAL := help
@@ -50,7 +54,7 @@ demo: $(INSTALLED_STAMP) ## a tour: a server process and a client that drives it
 test: lint test-rust test-python wheel-check ## everything: lints, Rust tests, Python tests, wheel
 	@echo "make test: all passed"
 
-lint: $(TOOLS_STAMP) ## formatting, clippy, and what pyproject.toml configures of mypy and ruff
+lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 	@if cargo fmt --version >/dev/null 2>&1; then \
 		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; \
 	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
@@ -58,9 +62,9 @@ lint: $(TOOLS_STAMP) ## formatting, clippy, and what pyproject.toml configures o
 		cargo clippy --workspace --all-targets -- -D warnings; \
 		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
 	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
-	@if grep -q '^\[tool\.mypy\]' pyproject.toml; then $(BIN)/mypy; fi
-	@if grep -q '^\[tool\.ruff' pyproject.toml; then $(BIN)/ruff check .; fi
-	@if grep -q '^\[tool\.ruff\.format\]' pyproject.toml; then $(BIN)/ruff format --check .; fi
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest rpyc._rpyc --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/ruff check .
 
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.
@@ -68,7 +72,9 @@ test-rust: $(TOOLS_STAMP) ## the Rust tests
 	cargo test --workspace --exclude rpyc-python
 
 test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the interoperability tests
-	$(BIN)/pytest tests/python tests/interop
+	$(BIN)/pytest -q tests/python tests/interop
+	@echo "once more, with every connection on the Python path"
+	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)
 
 bench: $(INSTALLED_STAMP) $(RIVAL_STAMP) $(FLOOR) ## beside RPyC 6.0.2 and raw sockets, about 5 minutes; bench-results/
 	@$(BIN)/python benches/run.py

@@ -22,10 +22,11 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from workloads import BY_NAME, MIB, OUTSTANDING, Workload
+
 import rpyc
 from rpyc.utils.factory import unix_connect
 from rpyc.utils.server import ThreadedServer
-from workloads import BY_NAME, MIB, OUTSTANDING, Workload
 
 Batch = Callable[[int], None]
 """Does a workload the given number of times."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-import rpyc
 from roles import HOST, play
+
+import rpyc
 
 
 class SlowService(rpyc.Service):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import rpyc
 from roles import HOST, play
+
+import rpyc
 from rpyc.utils.helpers import restricted
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import rpyc
 from roles import HOST, play
+
+import rpyc
 
 
 class WorkService(rpyc.Service):

@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 
 from roles import server_process
+
 from rpyc.utils import classic
 
 

@@ -8,8 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-import rpyc
 from roles import HOST, play
+
+import rpyc
 
 MEASURED_SECONDS = 1.0
 

@@ -5,6 +5,23 @@ from typing import Any, TypeAlias
 
 from typing_extensions import disjoint_base
 
+__all__ = [
+    "AsyncResult",
+    "BaseNetref",
+    "BrineError",
+    "Engine",
+    "brine_dump",
+    "brine_dumpable",
+    "brine_extended",
+    "brine_load",
+    "extension_changed",
+    "install_call",
+    "is_brine_extended",
+    "set_metaclass",
+    "syncreq",
+    "use_greenlets",
+]
+
 _IdPack: TypeAlias = tuple[str, int, int]
 
 class BrineError(ValueError):
@@ -50,9 +67,9 @@ class BaseNetref:
     @property
     def ____id_pack__(self) -> _IdPack: ...
     ____refcount__: int
-    def __getattribute__(self, name: str) -> Any: ...
-    def __setattr__(self, name: str, value: Any) -> None: ...
-    def __delattr__(self, name: str) -> None: ...
+    def __getattribute__(self, name: str, /) -> Any: ...
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
     def __exit__(self, exc: Any, typ: Any, tb: Any) -> Any: ...
 
 @disjoint_base

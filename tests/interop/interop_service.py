@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import rpyc
 from shared_errors import TeapotError
+
+import rpyc
 
 
 class Number:

@@ -17,9 +17,10 @@ import sys
 import traceback
 from typing import Any
 
+from scenarios import SCENARIOS
+
 import rpyc
 from rpyc.utils.factory import unix_connect
-from scenarios import SCENARIOS
 
 # A hung scenario must end before the test that waits for it gives up.
 REQUEST_TIMEOUT = 20

@@ -23,8 +23,9 @@ import sys
 import threading
 from typing import Any
 
-import rpyc
 from interop_service import InteropService
+
+import rpyc
 from rpyc.core.stream import PipeStream
 from rpyc.utils.server import ThreadedServer
 

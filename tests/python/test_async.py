@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually, in_thread
+
+import rpyc
 from rpyc.core import consts
 
 

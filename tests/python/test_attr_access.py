@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig
+
+import rpyc
 from rpyc.core import consts
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "vectors.json").read_text())["attr_access"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rpyc._rpyc import BrineError
 from rpyc.core import brine
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rpyc.core.channel import Channel
 from rpyc.core.stream import PipeStream, Stream
 

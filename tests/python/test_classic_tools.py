@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Rig, close_quietly, eventually
+
+import rpyc
 from rpyc.core.netref import BaseNetref
 from rpyc.utils import classic
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, eventually
+
+import rpyc
 from rpyc.cli import rpyc_classic, rpyc_registry
 from rpyc.core.service import SlaveService
 from rpyc.utils import classic

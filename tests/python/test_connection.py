@@ -10,8 +10,9 @@ import weakref
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually, in_thread, in_threads
+
+import rpyc
 from rpyc.core import consts
 from rpyc.core.channel import Channel
 from rpyc.core.protocol import Connection, PingError

@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually
+
+import rpyc
 from rpyc.core import vinegar
 
 

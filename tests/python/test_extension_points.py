@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually, in_thread
+
+import rpyc
 from rpyc.core import async_, brine, consts, netref, protocol
 from rpyc.core.channel import Channel
 from rpyc.core.protocol import Connection

@@ -11,8 +11,9 @@ import threading
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Rig, close_quietly, eventually
+
+import rpyc
 from rpyc.core.channel import Channel
 from rpyc.core.stream import PipeStream, SocketStream
 from rpyc.utils import factory

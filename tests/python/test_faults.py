@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Rig, eventually, in_thread
+
+import rpyc
 from rpyc.core import brine, consts
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "vectors.json").read_text())

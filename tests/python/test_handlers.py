@@ -6,8 +6,9 @@ import pickle
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig
+
+import rpyc
 from rpyc.core import brine, consts
 
 

@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Pair, Rig, eventually, in_thread
+
+import rpyc
 from rpyc.core import consts, netref
 from rpyc.core.async_ import AsyncResult
 from rpyc.utils import helpers

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import rpyc
 from rpyc.lib import (
     Timeout,

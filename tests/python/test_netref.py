@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig
+
+import rpyc
 from rpyc.core import netref
 from rpyc.core.netref import BaseNetref, NetrefMetaclass
 from rpyc.lib import get_id_pack

@@ -8,8 +8,9 @@ import weakref
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually, in_threads
+
+import rpyc
 from rpyc.core import consts
 
 

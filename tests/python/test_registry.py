@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Rig, eventually
+
+import rpyc
 from rpyc.core import brine
 from rpyc.utils import factory
 from rpyc.utils.registry import (

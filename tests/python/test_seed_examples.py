@@ -10,8 +10,9 @@ import threading
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Program, Rig, eventually
+
+import rpyc
 from rpyc.core.protocol import Connection
 
 CALCULATOR = '''

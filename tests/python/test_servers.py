@@ -14,8 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from conftest import (
+    PATIENCE,
+    Rig,
+    close_quietly,
+    eventually,
+    in_thread,
+    in_threads,
+    open_descriptors,
+)
+
 import rpyc
-from conftest import PATIENCE, Rig, close_quietly, eventually, in_thread, in_threads, open_descriptors
 from rpyc.core import brine, consts
 from rpyc.utils.authenticators import AuthenticationError
 from rpyc.utils.factory import connect_stream, unix_connect
@@ -316,7 +325,7 @@ def test_a_failing_on_connect_costs_only_its_connection(rig: Rig, kind: type[Ser
     with pytest.raises(EOFError):
         rig.connect(server).root.echo(1)
     assert rig.connect(server).root.echo(1) == 1
-    assert "client connection terminated abruptly" in caplog.messages
+    eventually(lambda: "client connection terminated abruptly" in caplog.messages)
     eventually(lambda: len(server.clients) == 1)
 
 

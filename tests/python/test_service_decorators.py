@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 import pytest
+
 import rpyc
 from rpyc.core.protocol import DEFAULT_CONFIG
 from rpyc.core.service import (

@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually
+
+import rpyc
 
 # Each way of being blocked; every program prints "blocked" first, and the monotonic time of its interruption.
 BLOCKED = {

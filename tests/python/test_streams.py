@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from rpyc.core.stream import (
     ClosedFile,
     NamedPipeStream,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, close_quietly
+
+import rpyc
 from rpyc.core import brine
 from rpyc.utils import classic, teleportation
 from rpyc.utils.teleportation import CODEOBJ_MAGIC, export_function, import_function

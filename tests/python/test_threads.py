@@ -7,8 +7,9 @@ import threading
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually, in_thread, in_threads
+
+import rpyc
 
 
 class Service(rpyc.Service):

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Rig, close_quietly, eventually
+
+import rpyc
 from rpyc.utils import classic
 from rpyc.utils.authenticators import AuthenticationError, SSLAuthenticator
 from rpyc.utils.factory import ssl_connect
 from rpyc.utils.server import ForkingServer, OneShotServer, Server, ThreadedServer, ThreadPoolServer
-
 
 # Python 3.12 warns of forking next to threads, which the tests have.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

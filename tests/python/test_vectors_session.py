@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import RawPeer, Rig
+
+import rpyc
 from rpyc.core import brine, consts
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "vectors.json").read_text())

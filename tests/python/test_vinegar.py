@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import rpyc
 from rpyc.core import brine, vinegar
 

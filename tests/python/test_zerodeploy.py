@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, eventually
+
+import rpyc
 from rpyc.core.stream import SocketStream
 from rpyc.utils import zerodeploy
 from rpyc.utils.zerodeploy import DeployedServer, MultiServerDeployment, TimeoutExpired

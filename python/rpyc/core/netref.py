@@ -43,12 +43,7 @@ DELETED_ATTRS = frozenset({"__array_struct__", "__array_interface__"})
 
 LOCAL_ATTRS = (
     frozenset(
-        """
-        ____conn__ ____id_pack__ ____refcount__ __class__ __cmp__ __del__ __delattr__ __dict__
-        __dir__ __doc__ __eq__ __exit__ __ge__ __getattr__ __getattribute__ __gt__ __hash__ __init__
-        __instancecheck__ __le__ __lt__ __metaclass__ __methods__ __module__ __ne__ __new__
-        __reduce__ __reduce_ex__ __repr__ __setattr__ __slots__ __str__ __weakref__
-        """.split()
+        ["____conn__", "____id_pack__", "____refcount__", "__class__", "__cmp__", "__del__", "__delattr__", "__dict__", "__dir__", "__doc__", "__eq__", "__exit__", "__ge__", "__getattr__", "__getattribute__", "__gt__", "__hash__", "__init__", "__instancecheck__", "__le__", "__lt__", "__metaclass__", "__methods__", "__module__", "__ne__", "__new__", "__reduce__", "__reduce_ex__", "__repr__", "__setattr__", "__slots__", "__str__", "__weakref__"]
     )
     | DELETED_ATTRS
 )

@@ -46,7 +46,7 @@ def socket_backoff_connect(
         try:
             sock.settimeout(timeout)
             sock.connect(addr)
-        except socket.timeout:
+        except TimeoutError:
             sock.close()
             failures += 1
             if failures >= attempts:
