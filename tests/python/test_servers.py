@@ -710,7 +710,7 @@ def test_a_pool_connection_closed_by_its_service_is_forgotten(rig: Rig) -> None:
     in_thread(service.came[0].close)
     with pytest.raises(EOFError):
         conn.serve(PATIENCE)
-    eventually(lambda: not server.clients and not server.fd_to_conn)
+    eventually(lambda: service.went and not server.clients and not server.fd_to_conn)
     assert len(service.went) == 1
 
 

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 use crate::boxing;
 use crate::consts::{Handler, Label, MessageKind};
 use crate::id::IdPack;
-use crate::message;
+use crate::message::{self, Dialect};
 use crate::model::{ObjectModel, Operations, ProtocolError};
 use crate::wire::{Payload, Reader, Token, Writer};
 
 /// Starts a request: the boxed arguments must follow.
-pub fn put_request<B>(out: &mut Writer<B>, seq: u64, handler: i64) {
-    message::put_numbered_head(out, MessageKind::Request, seq);
+pub fn put_request<B>(out: &mut Writer<B>, dialect: Dialect, seq: u64, handler: i64) {
+    message::put_numbered_head(out, dialect, MessageKind::Request, seq);
     out.put_tuple(2);
     out.put_int(handler);
 }

@@ -3,13 +3,40 @@
 use core::{fmt, ops::Range};
 
 use crate::consts::MessageKind;
-use crate::wire::{DecodeError, Payload, Token, Writer};
+use crate::wire::{DecodeError, Payload, Reader, Token, Writer, tag};
+
+/// How a payload is laid out around its body.
+///
+/// Both layouts can be told apart by their first byte: 0x12, the tag of a triple, is no kind of
+/// message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Dialect {
+    /// RPyC up to 5.3: the encoded triple `(kind, seq, body)`.
+    V5 = 5,
+    /// RPyC 6.0: a raw byte for the kind, then the encoded pair `(seq, body)`.
+    V6 = 6,
+}
+
+impl Dialect {
+    /// The dialect of a payload, by its first byte.
+    #[must_use]
+    pub fn of<B>(payload: &Payload<B>) -> Self {
+        if payload.head.first() == Some(&TRIPLE) {
+            Self::V5
+        } else {
+            Self::V6
+        }
+    }
+}
 
 /// Where the parts of a message are in its payload.
 ///
 /// The responder treats the sequence number as opaque and echoes it, so it is kept as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
+    /// How the payload is laid out.
+    pub dialect: Dialect,
     /// What kind of message it is.
     pub kind: MessageKind,
     /// The encoded sequence number.
@@ -52,10 +79,7 @@ impl Message {
     /// # Errors
     /// See [`MessageError`].
     pub fn parse<B>(payload: &Payload<B>) -> Result<Self, MessageError> {
-        let number = payload.head.first().copied().unwrap_or(0);
-        let kind = MessageKind::from_wire(i64::from(number)).ok_or(MessageError::Kind(number))?;
-        let mut reader = payload.reader_at(1);
-        reader.tuple_of(2, "a pair of sequence number and body")?;
+        let (dialect, kind, mut reader) = Self::parse_kind(payload)?;
         let start = reader.position();
         let number = match reader.token()? {
             Token::Int(value) => u64::try_from(value).ok(),
@@ -84,6 +108,7 @@ impl Message {
             .into());
         }
         Ok(Self {
+            dialect,
             kind,
             seq: start..body,
             number,
@@ -92,17 +117,48 @@ impl Message {
     }
 }
 
+impl Message {
+    /// Reads up to the sequence number.
+    fn parse_kind<B>(
+        payload: &Payload<B>,
+    ) -> Result<(Dialect, MessageKind, Reader<'_, B>), MessageError> {
+        let first = payload.head.first().copied().unwrap_or(0);
+        if Dialect::of(payload) == Dialect::V5 {
+            let mut reader = payload.reader_at(1);
+            let number = reader.small_int("the kind of a message")?;
+            // A number beyond a byte is as wrong as any.
+            let shown = u8::try_from(number).unwrap_or(u8::MAX);
+            let kind = MessageKind::from_wire(number).ok_or(MessageError::Kind(shown))?;
+            return Ok((Dialect::V5, kind, reader));
+        }
+        let kind = MessageKind::from_wire(i64::from(first)).ok_or(MessageError::Kind(first))?;
+        let mut reader = payload.reader_at(1);
+        reader.tuple_of(2, "a pair of sequence number and body")?;
+        Ok((Dialect::V6, kind, reader))
+    }
+}
+
+/// The tag that messages of [`Dialect::V5`] start with.
+const TRIPLE: u8 = tag::TUP4 - 1;
+
 /// Starts a message: the body must follow.
-pub fn put_head<B>(out: &mut Writer<B>, kind: MessageKind, encoded_seq: &[u8]) {
-    out.put_byte(kind.number());
-    out.put_tuple(2);
+pub fn put_head<B>(out: &mut Writer<B>, dialect: Dialect, kind: MessageKind, encoded_seq: &[u8]) {
+    match dialect {
+        Dialect::V5 => {
+            out.put_tuple(3);
+            out.put_int(i64::from(kind.number()));
+        }
+        Dialect::V6 => {
+            out.put_byte(kind.number());
+            out.put_tuple(2);
+        }
+    }
     out.put_raw(encoded_seq);
 }
 
 /// Starts a message with a sequence number of our own: the body must follow.
-pub fn put_numbered_head<B>(out: &mut Writer<B>, kind: MessageKind, seq: u64) {
-    out.put_byte(kind.number());
-    out.put_tuple(2);
+pub fn put_numbered_head<B>(out: &mut Writer<B>, dialect: Dialect, kind: MessageKind, seq: u64) {
+    put_head(out, dialect, kind, &[]);
     // A connection does not live for 2**63 requests.
     out.put_int(seq.cast_signed());
 }

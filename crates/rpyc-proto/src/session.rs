@@ -142,6 +142,7 @@ impl<W> Session<W> {
             seq,
             number,
             body,
+            ..
         } = Message::parse(payload)?;
         let is_exception = kind == MessageKind::Exception;
         Ok(match kind {

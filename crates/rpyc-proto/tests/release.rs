@@ -141,7 +141,7 @@ fn only_plain_releases_are_recognised_without_unboxing() {
     let id = EncodedId::new("m.C", 7, 9);
     let with_count = |put: &dyn Fn(&mut Writer<Vec<u8>>)| {
         let mut out = Writer::new();
-        dispatch::put_request(&mut out, 0, DEL);
+        dispatch::put_request(&mut out, rpyc_proto::message::Dialect::V6, 0, DEL);
         dispatch::put_target(&mut out, id.as_bytes(), 1);
         dispatch::put_boxed_with(&mut out, put);
         out.into_payload()
@@ -150,7 +150,7 @@ fn only_plain_releases_are_recognised_without_unboxing() {
         assert_eq!(peeked(&with_count(&|out| out.put_int(count))), Some(count));
     }
     let mut out = Writer::new();
-    dispatch::put_request(&mut out, 0, DEL);
+    dispatch::put_request(&mut out, rpyc_proto::message::Dialect::V6, 0, DEL);
     dispatch::put_target(&mut out, id.as_bytes(), 0);
     assert_eq!(peeked(&out.into_payload()), Some(1));
 

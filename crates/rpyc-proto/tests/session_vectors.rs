@@ -320,7 +320,12 @@ fn reboxed_request(walk: &mut Walk, payload: &Bytes, message: &Message) -> Vec<u
     let handler = reader.small_int("a handler").unwrap();
     let args = boxing::take_boxed(walk, payload, reader.position()).unwrap();
     let mut out = Writer::<Vec<u8>>::new();
-    dispatch::put_request(&mut out, message.number.unwrap(), handler);
+    dispatch::put_request(
+        &mut out,
+        rpyc_proto::message::Dialect::V6,
+        message.number.unwrap(),
+        handler,
+    );
     let head = out.into_payload().head.split_off(message.body);
     [head, boxed(walk, &args)].concat()
 }

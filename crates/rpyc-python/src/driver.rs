@@ -14,7 +14,7 @@ use rpyc_proto::boxing;
 use rpyc_proto::consts::MessageKind;
 use rpyc_proto::dispatch::{self, Request};
 use rpyc_proto::exports::Released;
-use rpyc_proto::message;
+use rpyc_proto::message::{self, Dialect};
 use rpyc_proto::session::Event;
 use rpyc_proto::vinegar::Vinegar;
 use rpyc_proto::wire::frame::Frame;
@@ -149,6 +149,9 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
 impl<'py> PyDriver<'_, 'py> {
     /// Handles a message in this thread.
     pub(crate) fn handle(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
+        if let Err(text) = self.conn.get().settle_dialect(Dialect::of(&payload)) {
+            return Err(self.give_up(PyValueError::new_err(text)));
+        }
         if !self.conn.get().is_native(self.conn) {
             let data = PyBytes::new(self.py(), &payload.to_vec());
             self.conn
@@ -355,7 +358,7 @@ impl<'py> PyDriver<'_, 'py> {
         fill: impl FnOnce(&mut PyModel<'_, 'py>, &mut Writer<PyBulk>) -> Result<(), Raised>,
     ) -> PyResult<()> {
         let mut out = self.conn.get().start(self.py(), MessageKind::Reply);
-        message::put_head(&mut out, MessageKind::Reply, seq);
+        message::put_head(&mut out, self.conn.get().dialect(), MessageKind::Reply, seq);
         fill(&mut PyModel::new(self.conn), &mut out)?;
         self.conn.get().push(self.link, out)
     }
@@ -363,7 +366,12 @@ impl<'py> PyDriver<'_, 'py> {
     fn push_exception(&self, seq: &[u8], error: PyErr) -> PyResult<()> {
         let py = self.py();
         let mut out = self.conn.get().start(py, MessageKind::Exception);
-        message::put_head(&mut out, MessageKind::Exception, seq);
+        message::put_head(
+            &mut out,
+            self.conn.get().dialect(),
+            MessageKind::Exception,
+            seq,
+        );
         if error.get_type(py).is(py.get_type::<PyStopIteration>()) {
             Vinegar::StopIteration.write(&mut out);
         } else {

@@ -5,9 +5,10 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyEOFError, PyKeyError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyEOFError, PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ use rpyc_proto::dispatch;
 use rpyc_proto::exports::{Exports, Released};
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::limits::Limits;
+use rpyc_proto::message::Dialect;
 use rpyc_proto::model::ObjectModel;
 use rpyc_proto::wire::{Reader, Writer};
 
@@ -52,6 +54,8 @@ pub(crate) struct Engine {
     native: Native,
     /// The threshold of compression in bytes; None: never.
     compress: OnceLock<usize>,
+    /// The dialect spoken, a [`Dialect`] as a number; 0: not settled yet.
+    dialect: AtomicU8,
     /// In thread-bound mode: the threads of the connection.
     bound: OnceLock<BoundThreads>,
     limits: Limits,
@@ -168,6 +172,38 @@ impl Engine {
         self.bound.get()
     }
 
+    /// The dialect to speak. Whoever speaks first without being told otherwise speaks 6.0.
+    pub(crate) fn dialect(&self) -> Dialect {
+        let six = Dialect::V6 as u8;
+        let settled = self
+            .dialect
+            .compare_exchange(0, six, Ordering::Relaxed, Ordering::Relaxed);
+        if settled == Err(Dialect::V5 as u8) {
+            Dialect::V5
+        } else {
+            Dialect::V6
+        }
+    }
+
+    /// Notes the dialect of a received message; the first message settles it. The error says what
+    /// to do about two that don't match.
+    pub(crate) fn settle_dialect(&self, spoken: Dialect) -> Result<(), &'static str> {
+        let spoken = spoken as u8;
+        match self
+            .dialect
+            .compare_exchange(0, spoken, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Err(settled) if settled != spoken => Err(if spoken == Dialect::V5 as u8 {
+                "the peer speaks the protocol of RPyC 5.x or older, and this side that of 6.0: \
+                 use config={\"protocol_version\": 5}"
+            } else {
+                "the peer speaks the protocol of RPyC 6.0, and this side was told to speak that of \
+                 5.x: remove \"protocol_version\" from its config"
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Starts a frame with a message of this kind.
     pub(crate) fn start(&self, py: Python<'_>, kind: MessageKind) -> Writer<PyBulk> {
         let mut out = Writer::new_frame();
@@ -190,7 +226,8 @@ impl Engine {
             let _ = session.begin_numbered(seq, Waiter::Nobody);
             seq
         };
-        dispatch::put_request(&mut out, seq, i64::from(Handler::Del.number()));
+        let handler = i64::from(Handler::Del.number());
+        dispatch::put_request(&mut out, self.dialect(), seq, handler);
         dispatch::put_target(&mut out, encoded, 1);
         dispatch::put_boxed_with(&mut out, |out| out.put_int(count));
         if let Ok(frame) = seal(out, None) {
@@ -309,9 +346,26 @@ impl Engine {
             local_root: Mutex::new(None),
             native: Native::default(),
             compress: OnceLock::new(),
+            dialect: AtomicU8::new(0),
             bound: OnceLock::new(),
             limits: Limits::default(),
         }
+    }
+
+    /// Speaks the dialect of a major version of RPyC, 5 or 6, whatever the peer sends first.
+    fn _speak(&self, version: u8) -> PyResult<()> {
+        if version != Dialect::V5 as u8 && version != Dialect::V6 as u8 {
+            let text = format!("protocol_version is 5 (RPyC 4.1 to 5.3) or 6, not {version}");
+            return Err(PyValueError::new_err(text));
+        }
+        self.dialect.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The major version of RPyC whose dialect is spoken.
+    #[getter]
+    fn _dialect(&self) -> u8 {
+        self.dialect() as u8
     }
 
     /// Turns on thread-bound mode. To be called before the connection is opened.

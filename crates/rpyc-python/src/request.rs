@@ -103,7 +103,7 @@ pub(crate) fn send<'py>(
 ) -> PyResult<u64> {
     let seq = link.session().lock().take_seq();
     let mut out = conn.get().start(conn.py(), MessageKind::Request);
-    dispatch::put_request(&mut out, seq, handler);
+    dispatch::put_request(&mut out, conn.get().dialect(), seq, handler);
     args.write(&mut PyModel::new(conn), &mut out)?;
     // Only now: a request that can't be written has no answer to wait for.
     let begun = link.session().lock().begin_numbered(seq, waiter);

@@ -102,6 +102,8 @@ class Connection(PortablePath):
         self._sendlock = threading.Lock()
         self._send_queue: deque[bytes] = deque()
         self._recv_event = threading.Condition()
+        if self._config["protocol_version"] is not None:
+            self._speak(self._config["protocol_version"])
         if self._bind_threads:
             self._bind_to_threads()
         self._open()

@@ -245,7 +245,7 @@ impl<T: Wire> Face<T> {
 
     fn push_numbered(&self, seq: u64, number: i64, bytes: &[u8]) {
         let mut out = Writer::new_frame();
-        message::put_numbered_head(&mut out, MessageKind::Request, seq);
+        message::put_numbered_head(&mut out, message::Dialect::V6, MessageKind::Request, seq);
         out.put_tuple(2);
         out.put_int(number);
         put_bytes(&mut out, bytes);
@@ -254,7 +254,7 @@ impl<T: Wire> Face<T> {
 
     fn answer(&mut self, seq: &[u8], bytes: &[u8]) -> Result<(), Stop> {
         let mut out = Writer::new_frame();
-        message::put_head(&mut out, MessageKind::Reply, seq);
+        message::put_head(&mut out, message::Dialect::V6, MessageKind::Reply, seq);
         put_bytes(&mut out, bytes);
         let link = Arc::clone(&self.link);
         link.push(Frame::seal(out).unwrap());

@@ -31,6 +31,9 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "propagate_KeyboardInterrupt_locally": True,
     "log_exceptions": True,  # RPyC has the key and never reads it
     "logger": None,
+    # The protocol's version: 5 for peers with RPyC 4.1 to 5.3, 6 for 6.0. None: 6, unless the peer
+    # speaks first and speaks 5.
+    "protocol_version": None,
     # Facts about the connection.
     "connid": None,
     "credentials": None,

@@ -18,6 +18,9 @@ from rpyc.core.netref import BaseNetref, IdPack
 
 Boxed = tuple[int, Any]
 
+_OLD_DIALECT = 5
+"""The major version of RPyC up to which a message is one encoded triple."""
+
 
 def _ignore(is_exc: bool, obj: Any) -> None:
     """The callback of a request whose answer concerns nobody."""
@@ -43,7 +46,10 @@ class PortablePath(Handlers):
 
     def _send(self, msg: int, seq: int, args: Any) -> None:
         """Send a message whose body is plain."""
-        self._send_payload(brine.I1.pack(msg) + brine.dump((seq, args)))
+        if self._dialect == _OLD_DIALECT:
+            self._send_payload(brine.dump((msg, seq, args)))
+        else:
+            self._send_payload(brine.I1.pack(msg) + brine.dump((seq, args)))
 
     def _async_request(
         self, handler: int, args: tuple[Any, ...] = (), callback: Callback = _ignore
@@ -83,8 +89,11 @@ class PortablePath(Handlers):
 
     def _dispatch(self, data: bytes) -> None:
         """Handle one received payload."""
-        msg = data[0]
-        seq, args = brine.load(data[1:])
+        if data[:1] == brine.TAG_TUP3:
+            msg, seq, args = brine.load(data)
+        else:
+            msg = data[0]
+            seq, args = brine.load(data[1:])
         if msg == consts.MSG_REQUEST:
             self._dispatch_request(seq, args)
         elif msg == consts.MSG_REPLY:
