@@ -44,7 +44,7 @@ help: ## list the targets
 
 venv: $(INSTALLED_STAMP) ## .venv with the tools and this package
 
-rival: $(RIVAL_STAMP) ## .venv-rival with RPyC 6.0.2, to test and to measure against
+rival: $(RIVAL_STAMP) ## .venv-rival with RPyC 6.0.2, and two older ones, to test and to measure against
 
 build: $(INSTALLED_STAMP) ## the extension, in release mode, installed into .venv
 
@@ -94,7 +94,7 @@ wheel-check: $(WHEEL_STAMP) ## the wheel works in an empty virtual environment, 
 	@build/wheel-check/bin/rpyc_registry --help >/dev/null
 
 clean: ## remove everything that the other targets made
-	rm -rf target dist build bench-results $(VENV) $(RIVAL) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf target dist build bench-results $(VENV) $(RIVAL) $(RIVAL)-5 $(RIVAL)-4 .pytest_cache .mypy_cache .ruff_cache
 	find benches crates examples python tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS_STAMP): requirements-dev.txt
@@ -107,6 +107,11 @@ $(RIVAL_STAMP): Makefile
 	$(call new_venv,$(RIVAL))
 	@echo "installing $(RIVAL_PACKAGES) into $(RIVAL)"
 	@$(RIVAL)/bin/python -m pip install $(PIP_FLAGS) $(RIVAL_PACKAGES)
+	$(call new_venv,$(RIVAL)-5)
+	$(call new_venv,$(RIVAL)-4)
+	@echo "installing RPyC 5.3.1 and 4.1.5, which speak an older dialect, beside it"
+	@$(RIVAL)-5/bin/python -m pip install $(PIP_FLAGS) rpyc==5.3.1
+	@$(RIVAL)-4/bin/python -m pip install $(PIP_FLAGS) rpyc==4.1.5
 	@touch $@
 
 # One release build serves tests, benchmarks and distribution: what is tested is what is shipped.
