@@ -31,7 +31,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test bench bench-quick wheel wheel-check clean
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test bench bench-quick wheel wheel-check clean
+
+# The versions of Python that the package supports; those found are tested.
+VERSIONS := 3.10 3.11 3.12 3.13
 
 # Another package must not slip in before the ones installed here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV RPYC_BIND_THREADS
@@ -51,7 +54,7 @@ build: $(INSTALLED_STAMP) ## the extension, in release mode, installed into .ven
 demo: $(INSTALLED_STAMP) ## a tour: a server process and a client that drives it
 	@$(BIN)/python examples/python/demo.py
 
-test: lint test-rust test-python wheel-check ## everything: lints, Rust tests, Python tests, wheel
+test: lint test-rust test-python test-versions wheel-check ## everything: lints, Rust, Python and its other versions, wheel
 	@echo "make test: all passed"
 
 lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
@@ -75,6 +78,29 @@ test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the inter
 	$(BIN)/pytest -q tests/python tests/interop
 	@echo "once more, with every connection on the Python path"
 	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)
+
+# The extension is built for each version, and the Python tests run with it.
+test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other supported versions of Python
+	@tested=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(VERSIONS); do \
+		folder=build/py$$version; \
+		if [ $$version = $$tested ]; then continue; fi; \
+		for python in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python none; do \
+			if $$python -c 'import venv, ensurepip' >/dev/null 2>&1; then break; fi; \
+		done; \
+		if [ $$python = none ]; then \
+			echo "test-versions: no usable python$$version here, not tested"; continue; \
+		fi; \
+		echo "test-versions: $$python"; \
+		[ -e $$folder/.tools ] || { \
+			rm -rf $$folder; $$python -m venv $$folder; \
+			$$folder/bin/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt; touch $$folder/.tools; }; \
+		rm -rf $$folder/dist; \
+		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --release \
+			--interpreter $$folder/bin/python --out $$folder/dist; \
+		$$folder/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps $$folder/dist/*.whl; \
+		$$folder/bin/pytest -q tests/python; \
+	done
 
 bench: $(INSTALLED_STAMP) $(RIVAL_STAMP) $(FLOOR) ## beside RPyC 6.0.2 and raw sockets, about 5 minutes; bench-results/
 	@$(BIN)/python benches/run.py

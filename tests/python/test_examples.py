@@ -133,8 +133,8 @@ def test_attribute_policy() -> None:
     """What the policies let through and what they refuse."""
     assert run_example("attribute_policy.py") == [
         "public name: Ada",
-        "private name: refused, cannot access '_pin'",
-        "setting: refused, cannot access 'limit'",
+        "private name: refused, cannot access '_pin' of a remote Account object: its owner does not expose it",
+        "setting: refused, cannot access 'limit' of a remote Account object: its owner's allow_setattr is off",
         "restricted, listed: 100",
         "restricted, other: refused, owner",
         "own hook, allowed: for your eyes",
