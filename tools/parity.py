@@ -106,6 +106,7 @@ BOILERPLATE = frozenset(
 class Name:
     """What is known of one name: its kind; its parameters, if it is called; its value, type or home."""
 
+    module: str
     kind: str
     value: str = ""
     parameters: list[str] | None = None
@@ -126,3 +127,175 @@ class Name:
             return False
         more = mine[len(theirs) :]
         return mine[: len(theirs)] == theirs and all("=" in name or name.startswith("*") for name in more)
+
+
+def main() -> int:
+    """Writes the table, or checks; see the top of this file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="report what is not accounted for, write nothing")
+    parser.add_argument("--dump", action="store_true", help="describe the package that is installed here, as JSON")
+    options = parser.parse_args()
+    if options.dump:
+        json.dump(dump(), sys.stdout)
+        return 0
+    rows, complaints = examine()
+    if not options.check:
+        TABLE.write_text(render(rows), encoding="utf-8")
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
+    return 1 if complaints else 0
+
+
+# Comparing.
+
+
+@dataclass
+class Row:
+    """One line of the table. `verdict` is "same", "extra", "differs" or "missing"; the reason is in the list."""
+
+    path: str
+    module: str
+    theirs: Name | None
+    ours: Name | None
+    verdict: str
+    reason: str = ""
+
+
+def examine() -> tuple[list[Row], list[str]]:
+    """Compare the two packages: the rows of the table, and what is wrong with them, one line each."""
+    ours = describe(sys.executable)
+    theirs = describe(os.environ.get("RPYC_RIVAL_PYTHON") or str(ROOT / ".venv-rival" / "bin" / "python"))
+    if not ours["native"] or theirs["native"]:
+        raise SystemExit(f"parity: expected this package at {ours['where']}, and RPyC at {theirs['where']}")
+    if ours["python"] != theirs["python"]:
+        raise SystemExit(f"parity: Python {ours['python']} here, {theirs['python']} there: use the same one")
+    rows = compare(theirs["names"], ours["names"])
+    return rows, account(rows)
+
+
+def describe(python: str) -> dict[str, Any]:
+    """What `dump` says under that interpreter, with `Name`s for names. SystemExit if it fails."""
+    # Isolated: nothing but the interpreter's own packages; and the defaults, whatever this machine has set.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RPYC_")}
+    command = [python, "-I", str(Path(__file__).resolve()), "--dump"]
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=DUMP_TIMEOUT, check=True)
+    except OSError as error:
+        raise SystemExit(f"parity: {python} does not start: {error}; run `make rival`, or set RPYC_RIVAL_PYTHON") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"parity: the dump under {python} failed:\n{error.stderr.decode()}") from None
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"parity: the dump under {python} took over {DUMP_TIMEOUT:.0f} s") from None
+    found: dict[str, Any] = json.loads(done.stdout)
+    found["names"] = {path: Name(**fields) for path, fields in found["names"].items()}
+    return found
+
+
+def compare(theirs: dict[str, Name], ours: dict[str, Name]) -> list[Row]:
+    """One row for each name that counts on either side; no rows for what is inside of something that one side lacks."""
+    rows = []
+    for path in theirs.keys() | ours.keys():
+        their, our = theirs.get(path), ours.get(path)
+        known = [name for name in (their, our) if name is not None]
+        parent = path.rpartition(".")[0]
+        if not any(name.counts for name in known) or (parent in theirs) != (parent in ours):
+            continue
+        if their is not None and our is not None:
+            # Classes in between are the implementation's business.
+            our.bases = [base for base in our.bases or () if base in (their.bases or ())]
+        rows.append(Row(path, known[0].module, their, our, _verdict(their, our)))
+    return sorted(rows, key=lambda row: (row.module, row.path))
+
+
+def _verdict(their: Name | None, our: Name | None) -> str:
+    if our is None:
+        return "missing"
+    if their is None:
+        return "extra"
+    if their.counts and their.starred and not our.starred:
+        our.value += " (not by import *)"
+    if (their.kind, their.text()) == (our.kind, our.text()):
+        return "same"
+    return "extra" if their.kind == our.kind and our.accepts(their) else "differs"
+
+
+def account(rows: list[Row]) -> list[str]:
+    """Give each row that is not the same its reason, and return complaints about the list of differences."""
+    complaints = []
+    for entry in _differences():
+        for pattern in entry["names"]:
+            matches = [row for row in rows if row.verdict != "same" and fnmatch.fnmatchcase(row.path, pattern)]
+            if not matches:
+                complaints.append(f"{DIFFERENCES.name}: {pattern} matches no difference; remove it")
+            for row in matches:
+                row.reason = row.reason or entry["reason"]
+    for row in rows:
+        if row.verdict != "same" and not row.reason:
+            theirs, ours = (name and f"{name.kind} {name.text()}" for name in (row.theirs, row.ours))
+            complaints.append(f"{row.path}: {row.verdict}, RPyC: {theirs}, here: {ours}; not in {DIFFERENCES.name}")
+    return complaints
+
+
+def _differences() -> list[dict[str, Any]]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # pytest brings it
+    found: list[dict[str, Any]] = tomllib.loads(DIFFERENCES.read_text(encoding="utf-8"))["difference"]
+    return found
+
+
+def render(rows: list[Row]) -> str:
+    """The table as Markdown."""
+    counts = collections.Counter(row.verdict for row in rows)
+    lines = [
+        "# Parity with RPyC 6.0.2",
+        "",
+        "Made by `tools/parity.py` from the two installed packages (Python " + _python() + "); do not edit. The rule for what counts is",
+        "at the top of that program. An empty cell under *here* means: the same. *extra* is what this package adds: a name,",
+        "or optional parameters. The reasons come from `tests/parity-differences.toml`.",
+        "",
+        f"{len(rows)} names: {counts['same']} same, {counts['extra']} extra, {counts['differs']} differ, "
+        f"{counts['missing']} missing.",
+    ]
+    for module in dict.fromkeys(row.module for row in rows):
+        lines += ["", f"## {module}", "", "| name | kind | in 6.0.2 | here | verdict |", "|---|---|---|---|---|"]
+        for row in rows:
+            if row.module == module:
+                kind = (row.theirs or row.ours or Name("", "")).kind
+                same = row.verdict == "same"
+                verdict = row.verdict + (f": {row.reason}" if row.reason else "")
+                name = row.path.removeprefix(f"{module}.")
+                here = "" if same else _cell(row.ours, kind)
+                lines.append(f"| `{name}` | {kind} | {_cell(row.theirs, kind)} | {here} | {verdict} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(name: Name | None, kind: str) -> str:
+    if name is None:
+        return "-"
+    text = name.text().strip()
+    text = text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
+    text = "`" + text.replace("|", "\\|") + "`" if text else "yes"
+    return text if name.kind == kind else f"{name.kind} {text}"
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+# Describing what is installed. From here on nothing is known of the other package.
+
+
+def dump() -> dict[str, Any]:
+    """Describe the package `rpyc` of this interpreter."""
+    modules = {name: importlib.import_module(name) for name in MODULES}
+    names: dict[str, Name] = {}
+    homes = _homes(modules)
+    with specimens() as instances:
+        for path, module in modules.items():
+            for name, value in vars(module).items():
+                described = _describe(value, f"{path}.{name}", homes)
+                counts = _counts(module, name, value, homes)
+                starred = name in getattr(module, "__all__", ()) if hasattr(module, "__all__") else name[0] != "_"
+                names[f"{path}.{name}"] = Name(path, *described, counts=counts, starred=starred)

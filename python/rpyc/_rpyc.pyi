@@ -17,6 +17,7 @@ __all__ = [
     "extension_changed",
     "install_call",
     "is_brine_extended",
+    "note_fork",
     "set_metaclass",
     "syncreq",
     "use_greenlets",
@@ -44,6 +45,9 @@ def is_brine_extended() -> bool:
 
 def extension_changed() -> None:
     """Tell the engine that a name that programs may replace was assigned."""
+
+def note_fork() -> None:
+    """To be called in the child of a fork: its copies of connections belong to the parent."""
 
 def use_greenlets() -> None:
     """Make waits cooperative, from now on. `threading` must be patched already."""
@@ -121,6 +125,8 @@ class Engine:
         """Send an asynchronous request; its `AsyncResult` expires after `timeout` seconds."""
     @property
     def _end_reason(self) -> str | None: ...
+    @property
+    def _is_inherited(self) -> bool: ...
     @property
     def _is_being_read(self) -> bool: ...
     @property

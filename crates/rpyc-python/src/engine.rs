@@ -5,7 +5,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyEOFError, PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
@@ -35,6 +35,7 @@ use crate::operations;
 use crate::proxies::Proxies;
 use crate::request::{self, Timeout};
 use crate::result::{self, PyAsyncResult, seconds};
+use crate::threads;
 use crate::transport::PyTransport;
 use crate::waiter::{SlotCallback, Waiter};
 
@@ -56,6 +57,8 @@ pub(crate) struct Engine {
     compress: OnceLock<usize>,
     /// The dialect spoken, a [`Dialect`] as a number; 0: not settled yet.
     dialect: AtomicU8,
+    /// The process that uses the connection, see [`threads::process`].
+    process: AtomicU64,
     /// In thread-bound mode: the threads of the connection.
     bound: OnceLock<BoundThreads>,
     limits: Limits,
@@ -172,6 +175,16 @@ impl Engine {
         self.bound.get()
     }
 
+    /// Whether the connection belongs to this process, and not to the one that it was forked from.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.load(Ordering::Relaxed) == threads::process()
+    }
+
+    /// This process uses the connection, even if it was inherited.
+    pub(crate) fn adopt(&self) {
+        self.process.store(threads::process(), Ordering::Relaxed);
+    }
+
     /// The dialect to speak. Whoever speaks first without being told otherwise speaks 6.0.
     pub(crate) fn dialect(&self) -> Dialect {
         let six = Dialect::V6 as u8;
@@ -240,6 +253,10 @@ impl Engine {
         let Some(link) = self.link.get().filter(|link| link.end().is_none()) else {
             return;
         };
+        if !self.is_here() {
+            // A copy in a forked child: the parent still holds the reference.
+            return;
+        }
         if self.is_native(conn) {
             self.push_release(conn.py(), id.as_bytes(), count);
             link.flush_now();
@@ -347,6 +364,7 @@ impl Engine {
             native: Native::default(),
             compress: OnceLock::new(),
             dialect: AtomicU8::new(0),
+            process: AtomicU64::new(threads::process()),
             bound: OnceLock::new(),
             limits: Limits::default(),
         }
@@ -427,6 +445,12 @@ impl Engine {
             let cause = reason.map_or(EndCause::Closed, EndCause::Face);
             py.detach(|| link.finish(cause));
         }
+    }
+
+    /// Whether the connection was inherited by a fork and not used since.
+    #[getter]
+    fn _is_inherited(&self) -> bool {
+        !self.is_here()
     }
 
     /// Why the link ended; None while it has not.

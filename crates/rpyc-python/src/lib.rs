@@ -50,4 +50,6 @@ mod _rpyc {
     use super::netref::{PyNetref, install_call, set_metaclass, syncreq};
     #[pymodule_export]
     use super::result::PyAsyncResult;
+    #[pymodule_export]
+    use super::threads::note_fork;
 }

@@ -101,6 +101,7 @@ pub(crate) fn send<'py>(
     args: impl Arguments<'py>,
     waiter: Waiter,
 ) -> PyResult<u64> {
+    conn.get().adopt();
     let seq = link.session().lock().take_seq();
     let mut out = conn.get().start(conn.py(), MessageKind::Request);
     dispatch::put_request(&mut out, conn.get().dialect(), seq, handler);

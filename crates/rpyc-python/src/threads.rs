@@ -1,12 +1,29 @@
-//! Facts about the calling thread.
+//! Facts about the calling thread and process.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 
+/// How often this process, and those it descends from, were forked.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
     static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Which process this is, seen from its ancestors: connections remember the one they belong to.
+pub(crate) fn process() -> u64 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// To be called in the child of a fork: its copies of connections belong to the parent.
+#[pyfunction]
+pub(crate) fn note_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    // The thread that forked is the main thread now.
+    IS_MAIN.set(None);
 }
 
 /// Whether Python runs signal handlers in the calling thread.

@@ -152,7 +152,8 @@ class Connection(PortablePath):
 
     def __del__(self) -> None:
         # Nobody waits for an answer here: that could take long, and at interpreter exit for ever.
-        if not getattr(self, "_closed", True):
+        # A copy in a forked child is dropped silently: the parent goes on.
+        if not getattr(self, "_closed", True) and not self._is_inherited:
             self._closed = True
             with contextlib.suppress(Exception):
                 self._async_request(consts.HANDLE_CLOSE)
@@ -440,6 +441,9 @@ def _is_plain_socket(sock: socket.socket) -> bool:
     cls = type(sock)
     return cls.__module__ == "socket" and cls.__name__ == "socket"
 
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_rpyc.note_fork)
 
 sys.modules[__name__].__class__ = watched_module(
     {"get_id_pack", "AsyncResult", "DEFAULT_CONFIG"}, _rpyc.extension_changed
