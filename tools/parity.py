@@ -23,21 +23,20 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
+import enum
 import fnmatch
 import importlib
 import importlib.util
 import inspect
 import json
 import os
-import re
 import socket
 import struct
 import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,11 @@ TABLE = ROOT / "docs" / "parity.md"
 DIFFERENCES = ROOT / "tests" / "parity-differences.toml"
 DUMP_TIMEOUT = 60.0
 """Seconds; a dump takes under one."""
+
+WIDTH = 100
+"""Characters of a cell of the table. What is longer is cut there; it is compared in full."""
+LONGEST_TEXT = 60
+"""Characters of a text that is compared; longer ones are programs and messages."""
 
 # Those that others import from come first, so that a shared object is described where it is at home.
 MODULES = (
@@ -101,8 +105,11 @@ BOILERPLATE = frozenset(
     __annotate_func__ __annotations_cache__""".split()
 )
 
+# Attributes that wait for the peer; a specimen has none.
+ASKING = frozenset({"root", "value", "error"})
 
-@dataclass
+
+@dataclasses.dataclass
 class Name:
     """What is known of one name: its kind; its parameters, if it is called; its value, type or home."""
 
@@ -149,7 +156,7 @@ def main() -> int:
 # Comparing.
 
 
-@dataclass
+@dataclasses.dataclass
 class Row:
     """One line of the table. `verdict` is "same", "extra", "differs" or "missing"; the reason is in the list."""
 
@@ -284,18 +291,239 @@ def _python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-# Describing what is installed. From here on nothing is known of the other package.
+# Describing what is installed. From here on, nothing is known of the other package.
 
 
 def dump() -> dict[str, Any]:
-    """Describe the package `rpyc` of this interpreter."""
-    modules = {name: importlib.import_module(name) for name in MODULES}
-    names: dict[str, Name] = {}
+    """Describe the package `rpyc` of this interpreter, as data for JSON."""
+    modules = {path: importlib.import_module(path) for path in MODULES}
     homes = _homes(modules)
-    with specimens() as instances:
-        for path, module in modules.items():
-            for name, value in vars(module).items():
-                described = _describe(value, f"{path}.{name}", homes)
-                counts = _counts(module, name, value, homes)
-                starred = name in getattr(module, "__all__", ()) if hasattr(module, "__all__") else name[0] != "_"
-                names[f"{path}.{name}"] = Name(path, *described, counts=counts, starred=starred)
+    names: dict[str, Name] = {}
+    classes: list[tuple[str, str, type]] = []
+    for module, content in modules.items():
+        for key, value in vars(content).items():
+            path = f"{module}.{key}"
+            if key.startswith("__") and key not in LISTED.get(module, "").split():
+                continue
+            names[path] = _describe(Name(module, ""), value, path, homes)
+            names[path].counts = _counts(modules, module, key, value)
+            names[path].starred = key in getattr(content, "__all__", () if key.startswith("_") else (key,))
+            if isinstance(value, type) and homes.get(id(value)) == path:
+                classes.append((module, path, value))
+            if key == "DEFAULT_CONFIG" and homes.get(id(value)) == path:
+                for option, default in value.items():
+                    names[f"{path}.{option}"] = Name(module, "setting", _literal(default, homes))
+    with contextlib.ExitStack() as ends:
+        instances = _specimens(ends)
+        # Bases first: what they have is not told again.
+        for module, path, cls in sorted(classes, key=lambda found: len(found[2].__mro__)):
+            names.update(_members(module, path, cls, instances.get(cls), homes, names))
+    return {
+        "python": _python(),
+        "where": sys.executable,
+        "native": importlib.util.find_spec("rpyc._rpyc") is not None,
+        "names": {path: dataclasses.asdict(name) for path, name in names.items()},
+    }
+
+
+def _homes(modules: dict[str, types.ModuleType]) -> dict[int, str]:
+    """The path at which a shared object of the package is described, by the object's id."""
+    homes: dict[int, str] = {}
+    for module, content in modules.items():
+        # Its own name before other names for it.
+        for key, value in sorted(vars(content).items(), key=lambda item: item[0] != getattr(item[1], "__name__", "")):
+            shared = _is_definition(value) and _is_of_package(value) or isinstance(value, (dict, set))
+            if shared and not key.startswith("__") and _counts(modules, module, key, value):
+                homes.setdefault(id(value), f"{module}.{key}")
+    return homes
+
+
+def _counts(modules: dict[str, types.ModuleType], module: str, key: str, value: Any) -> bool:
+    """The rule at the top of this file."""
+    content = modules[module]
+    if key in LISTED.get(module, "").split():
+        return True
+    if hasattr(content, "__all__"):
+        return key in content.__all__
+    if key.startswith("_") or isinstance(value, types.ModuleType):
+        return False
+    if _is_definition(value):
+        return bool(getattr(value, "__module__", None) == module)
+    kind = type(value)
+    if kind.__module__ not in {"builtins", "_struct"} and not _is_of_package(kind) or kind.__name__ == "MissingModule":
+        return False
+    earlier = MODULES[: MODULES.index(module)]
+    return getattr(typing, key, None) is not value and all(vars(modules[one]).get(key) is not value for one in earlier)
+
+
+def _is_definition(value: Any) -> bool:
+    return isinstance(value, type) or inspect.isroutine(value)
+
+
+def _is_of_package(definition: Any) -> bool:
+    return (getattr(definition, "__module__", None) or "").partition(".")[0] == "rpyc"
+
+
+def _describe(name: Name, value: Any, path: str, homes: dict[int, str]) -> Name:
+    """Fill in what a module has under a name."""
+    if isinstance(value, types.ModuleType):
+        name.kind = "module"
+        name.value = "" if value.__name__ == path else f" = {value.__name__}"
+        return name
+    name.kind = "class" if isinstance(value, type) else "function" if inspect.isroutine(value) else "constant"
+    home = homes.get(id(value), path)
+    if _is_definition(value) and not _is_of_package(value):
+        home = _full_name(value, homes)
+    if home != path:
+        name.value = f" = {home}"
+    elif name.kind == "constant":
+        name.value = _literal(value, homes)
+    else:
+        name.parameters = _parameters(value, homes)
+    if name.kind == "class" and home == path:
+        name.bases = [_full_name(base, homes) for base in value.__mro__[1:-1]]
+    return name
+
+
+def _members(
+    module: str, path: str, cls: type, instance: Any, homes: dict[int, str], known: dict[str, Name]
+) -> dict[str, Name]:
+    """The members of a class, and the attributes of its specimen. Those of bases described elsewhere do not count."""
+    found: dict[str, Name] = {}
+    bases = [base for base in cls.__mro__ if _is_of_package(base)]
+    elsewhere = [homes[id(base)] for base in bases[1:] if id(base) in homes]
+    for base in bases:
+        for key, raw in vars(base).items():
+            if key not in BOILERPLATE and (member := f"{path}.{key}") not in found:
+                found[member] = _describe_member(Name(module, ""), cls, key, raw, homes)
+                found[member].counts = _is_listed(key) and (base is cls or id(base) not in homes)
+    if instance is None:
+        return found
+    attributes = {path.rpartition(".")[2] for path, name in found.items() if name.kind == "attribute"}
+    attributes |= getattr(instance, "__dict__", {}).keys()
+    for key in filter(_is_listed, attributes - ASKING):
+        own = not any(f"{base}.{key}" in known for base in elsewhere)
+        name = found.setdefault(f"{path}.{key}", Name(module, "attribute", counts=own))
+        if name.kind == "attribute":
+            name.value = _type_text(getattr(instance, key, None))
+    return found
+
+
+def _is_listed(key: str) -> bool:
+    special = key.startswith("__") and key.endswith("__")
+    return special or not key.startswith("_") or key in LISTED_MEMBERS or key.startswith("_handle_")
+
+
+def _describe_member(name: Name, cls: type, key: str, raw: Any, homes: dict[int, str]) -> Name:
+    """Fill in what a class has under a name; `raw` is how its dictionary holds it."""
+    if key.startswith("__") and key != "__call__":
+        # Called by the interpreter: nobody depends on the names of its parameters.
+        name.kind = "special method"
+    elif isinstance(raw, staticmethod):
+        name.kind, name.parameters = "static method", _parameters(raw.__func__, homes)
+    elif isinstance(raw, (classmethod, types.ClassMethodDescriptorType)) or type(raw).__name__ == "hybridmethod":
+        name.kind = "hybrid method" if type(raw).__name__ == "hybridmethod" else "class method"
+        name.parameters = _parameters(getattr(cls, key), homes)
+    elif inspect.isroutine(raw):
+        name.kind, name.parameters = "method", _parameters(raw, homes)[1:]
+    elif isinstance(raw, type):
+        name.kind, name.parameters = "class", _parameters(raw, homes)
+    elif hasattr(raw, "__get__"):
+        name.kind = "attribute"
+    else:
+        name.kind, name.value = "constant", _literal(raw, homes)
+    return name
+
+
+def _parameters(called: Any, homes: dict[int, str]) -> list[str]:
+    """The parameters as they are written, without annotations; the markers `/` and `*` are items of their own."""
+    try:
+        parameters = list(inspect.signature(called).parameters.values())
+    except (TypeError, ValueError):
+        return ["?"]
+    written: list[str] = []
+    before = None
+    for parameter in parameters:
+        kind = parameter.kind
+        if before is parameter.POSITIONAL_ONLY is not kind:
+            written.append("/")
+        if kind is parameter.KEYWORD_ONLY is not before and before is not parameter.VAR_POSITIONAL:
+            written.append("*")
+        text = {parameter.VAR_POSITIONAL: "*args", parameter.VAR_KEYWORD: "**kwargs"}.get(kind, parameter.name)
+        if parameter.default is not parameter.empty:
+            # This one differs between systems.
+            symbolic = parameter.name == "backlog" and parameter.default == socket.SOMAXCONN
+            text += "=" + ("SOMAXCONN" if symbolic else _literal(parameter.default, homes))
+        written.append(text)
+        before = kind
+    return [*written, "/"] if before is inspect.Parameter.POSITIONAL_ONLY else written
+
+
+def _literal(value: Any, homes: dict[int, str]) -> str:
+    """A value as text that is the same in every process and for equal values."""
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, (str, bytes)):
+        return repr(value) if len(value) <= LONGEST_TEXT else f"a long {type(value).__name__}"
+    if isinstance(value, struct.Struct):
+        return f"Struct({value.format!r})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(sorted(f"{_literal(k, homes)}: {_literal(v, homes)}" for k, v in value.items())) + "}"
+    if isinstance(value, (tuple, list, set, frozenset)):
+        items = [_literal(item, homes) for item in value]
+        return f"{type(value).__name__}({', '.join(items if isinstance(value, (tuple, list)) else sorted(items))})"
+    if isinstance(value, type):
+        return _full_name(value, homes)
+    if inspect.isroutine(value):
+        return "a function"
+    return repr(value) if value is None or isinstance(value, (int, float, complex)) else "an object"
+
+
+def _type_text(value: Any) -> str:
+    """The kind of value that an attribute has: a builtin type, or just an object."""
+    plain = (bool, int, float, str, bytes, tuple, list, dict, set, type(None))
+    return next((kind.__name__ for kind in plain if isinstance(value, kind)), "object")
+
+
+def _full_name(cls: Any, homes: dict[int, str]) -> str:
+    return homes.get(id(cls), f"{getattr(cls, '__module__', None)}.{cls.__qualname__}").removeprefix("builtins.")
+
+
+def _specimens(ends: contextlib.ExitStack) -> dict[type, Any]:
+    """An instance of each class that keeps attributes. Nothing is connected to anything."""
+    from rpyc.core.async_ import AsyncResult
+    from rpyc.core.channel import Channel
+    from rpyc.core.protocol import Connection
+    from rpyc.core.service import ModuleNamespace, Slave, SlaveService, VoidService
+    from rpyc.core.stream import PipeStream, SocketStream, TunneledSocketStream
+    from rpyc.lib import Timeout, colls
+    from rpyc.utils import authenticators, classic, registry, server
+
+    def stream() -> Any:
+        for end in (pair := socket.socketpair()):
+            ends.callback(end.close)
+        return SocketStream(pair[0])
+
+    conn = Connection(VoidService(), Channel(stream()), {})
+    ends.callback(conn.close)
+    local = {"hostname": "127.0.0.1", "port": 0}
+    servers = [
+        getattr(server, name)(VoidService, **local) for name in ("Server", "ThreadPoolServer", "ForkingServer")
+    ]
+    registries = [
+        registry.UDPRegistryServer("127.0.0.1", 0), registry.TCPRegistryServer("127.0.0.1", 0),
+        registry.UDPRegistryClient(), registry.TCPRegistryClient("127.0.0.1"),
+    ]  # fmt: skip
+    pipes = PipeStream.create_pair()
+    for pipe in pipes:
+        ends.callback(pipe.close)
+    made = [
+        conn, conn._channel, conn._channel.stream, AsyncResult(conn), TunneledSocketStream(socket.socket()), pipes[0],
+        Slave(), SlaveService(), ModuleNamespace(importlib.import_module), Timeout(1), colls.RefCountingColl(),
+        authenticators.SSLAuthenticator("key", "certificate"), classic.MockClassicConnection(), *servers, *registries,
+    ]  # fmt: skip
+    return {type(one): one for one in made}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

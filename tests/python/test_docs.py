@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import PATIENCE, Rig, close_quietly
+
+import rpyc
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNABLE = ["README.md", "docs/guide.md"]

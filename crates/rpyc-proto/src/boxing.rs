@@ -55,7 +55,7 @@ fn put_at_depth<M: ObjectModel>(
         return Ok(());
     }
     put_label(out, Label::LocalRef);
-    if model.write_own_proxy(value, out) {
+    if model.write_own_proxy(value, out)? {
         return Ok(());
     }
     out.rollback(mark);

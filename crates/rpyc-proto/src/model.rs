@@ -58,7 +58,14 @@ pub trait ObjectModel {
     ) -> Result<Self::Value, Self::Error>;
 
     /// Writes the id pack of a proxy of this connection; `false` for any other value.
-    fn write_own_proxy(&mut self, value: &Self::Value, out: &mut Writer<Self::Bulk>) -> bool;
+    ///
+    /// # Errors
+    /// The model's own: a proxy may have to ask for its id pack first.
+    fn write_own_proxy(
+        &mut self,
+        value: &Self::Value,
+        out: &mut Writer<Self::Bulk>,
+    ) -> Result<bool, Self::Error>;
 
     /// Registers an object of ours for the peer, and writes its id pack.
     ///

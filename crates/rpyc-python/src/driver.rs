@@ -23,10 +23,10 @@ use rpyc_proto::wire::{Payload, Writer};
 use crate::bound::{BoundThreads, Route};
 use crate::brine::BrineError;
 use crate::bulk::PyBulk;
+use crate::classes;
 use crate::engine::{Engine, PyLink};
 use crate::greenlets;
 use crate::model::{PyModel, Raised};
-use crate::netref;
 use crate::threads;
 use crate::transport::PyTransport;
 use crate::waiter::{Outcome, Waiter};
@@ -266,7 +266,7 @@ impl<'py> PyDriver<'_, 'py> {
         };
         self.link.pass_on();
         let value = value.map_err(PyErr::from).and_then(|value| {
-            netref::complete_all(self.conn, incomplete)?;
+            classes::complete_all(self.conn, incomplete)?;
             Ok(value)
         });
         match value {
@@ -321,7 +321,7 @@ impl<'py> PyDriver<'_, 'py> {
         };
         self.link.pass_on();
         let result = request.map_err(PyErr::from).and_then(|request| {
-            netref::complete_all(self.conn, incomplete)?;
+            classes::complete_all(self.conn, incomplete)?;
             self.perform(request)
         });
         let error = match result {

@@ -141,12 +141,12 @@ impl Engine {
             .get_item(PyString::new(py, id.name))?;
         let mut complete = true;
         if let Some(class) = shared {
-            crate::netref::set_class(&netref, &class.cast_into::<PyType>()?)?;
+            crate::classes::set_class(&netref, &class.cast_into::<PyType>()?)?;
             netref.get().set_complete(None);
         } else {
             let key = self.class_key(&encoded);
             if let Some(class) = self.proxies.class(py, &key) {
-                crate::netref::set_class(&netref, &class)?;
+                crate::classes::set_class(&netref, &class)?;
                 netref.get().set_complete(Some(&key));
             } else {
                 complete = false;
@@ -253,8 +253,9 @@ impl Engine {
         let Some(link) = self.link.get().filter(|link| link.end().is_none()) else {
             return;
         };
-        if !self.is_here() {
-            // A copy in a forked child: the parent still holds the reference.
+        if count <= 0 || !self.is_here() {
+            // Another proxy took them over; or this is a copy in a forked child, and the
+            // parent still holds the reference.
             return;
         }
         if self.is_native(conn) {

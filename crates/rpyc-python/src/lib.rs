@@ -12,7 +12,7 @@
 //! | `driver`, `bound` | what happens with each message, and in which thread |
 //! | `request`, `waiter` | requests, and what waits for their answers |
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
-//! | `netref`, `proxies` | proxies, their classes and their cache |
+//! | `netref`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
 //! | `result` | `AsyncResult` |
 //! | `brine`, `bulk` | values to and from bytes |
 //! | `transport`, `greenlets` | descriptors and Python channels; waits of green threads |
@@ -22,9 +22,11 @@ use pyo3::prelude::*;
 mod bound;
 mod brine;
 mod bulk;
+mod classes;
 mod driver;
 mod engine;
 mod greenlets;
+mod methods;
 mod model;
 mod native;
 mod netref;
@@ -41,13 +43,15 @@ mod _rpyc {
     #[pymodule_export]
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
     #[pymodule_export]
+    use super::classes::{install_call, set_metaclass};
+    #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]
     use super::greenlets::use_greenlets;
     #[pymodule_export]
     use super::native::{brine_extended, extension_changed, is_brine_extended};
     #[pymodule_export]
-    use super::netref::{PyNetref, install_call, set_metaclass, syncreq};
+    use super::netref::{PyNetref, syncreq};
     #[pymodule_export]
     use super::result::PyAsyncResult;
     #[pymodule_export]

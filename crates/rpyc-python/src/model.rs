@@ -95,15 +95,19 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
         Ok(PyTuple::new(self.py(), items)?.into_any())
     }
 
-    fn write_own_proxy(&mut self, value: &Self::Value, out: &mut Writer<PyBulk>) -> bool {
+    fn write_own_proxy(
+        &mut self,
+        value: &Self::Value,
+        out: &mut Writer<PyBulk>,
+    ) -> Result<bool, Raised> {
         let Ok(netref) = value.cast::<PyNetref>() else {
-            return false;
+            return Ok(false);
         };
         let own = netref.get().is_of(self.conn);
         if own {
-            out.put_raw(netref.get().id().as_bytes());
+            out.put_raw(PyNetref::id(netref)?.as_bytes());
         }
-        own
+        Ok(own)
     }
 
     fn write_export(
@@ -179,14 +183,11 @@ impl IdName {
         if let Ok(netref) = obj.cast::<PyNetref>() {
             // A proxy of another connection keeps its class; its instance gets an id of our own, so
             // that ids of two processes can't collide.
-            return netref
-                .get()
-                .class_part(py)
-                .map(|(name, class, is_class)| Self {
-                    name,
-                    class,
-                    is_class,
-                });
+            return PyNetref::class_part(netref).map(|(name, class, is_class)| Self {
+                name,
+                class,
+                is_class,
+            });
         }
         if obj.is_instance_of::<PyType>() || obj.is_instance_of::<PyModule>() {
             let pack = py

@@ -4,6 +4,7 @@
 //! classes made for remote classes, and what is rarely used live in `rpyc.core.netref`.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyFrozenSet, PyString, PyTuple};
 use rpyc_proto::consts::Handler;
 use rpyc_proto::id::EncodedId;
 use rpyc_proto::wire::{Reader, Writer};
@@ -20,7 +21,8 @@ use rpyc_proto::wire::{Reader, Writer};
 use crate::brine;
 use crate::bulk::PyBulk;
 use crate::engine::Engine;
-use crate::request::{self, IdByValue, On};
+use crate::methods::{SeenMethods, Unfetched};
+use crate::request::{self, On};
 
 /// A proxy of a remote object. Programs use it as if it were the object.
 #[pyclass(
@@ -35,7 +37,12 @@ pub(crate) struct PyNetref {
     conn: Py<PyAny>,
     /// The connection is one of ours, not just something that quacks like it.
     native: bool,
-    id: EncodedId,
+    /// The id pack, encoded. A method that was not fetched yet has none.
+    id: OnceLock<EncodedId>,
+    /// The object and the name of a method that is fetched when it is needed.
+    method: Option<Unfetched>,
+    /// The attributes that were seen to be methods.
+    methods: SeenMethods,
     /// References that the owner counts for this proxy.
     references: AtomicI64,
     /// Whether the proxy has the class that its remote class asks for.
@@ -52,7 +59,9 @@ impl PyNetref {
         Self {
             conn: conn.clone().into_any().unbind(),
             native: true,
-            id,
+            id: OnceLock::from(id),
+            method: None,
+            methods: SeenMethods::default(),
             references: AtomicI64::new(1),
             complete: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
@@ -60,9 +69,49 @@ impl PyNetref {
         }
     }
 
-    /// The id pack, encoded.
-    pub(crate) const fn id(&self) -> &EncodedId {
-        &self.id
+    /// A method that is fetched when it is needed, or never: calling it needs only its name.
+    pub(crate) fn unfetched(conn: &Bound<'_, Engine>, method: Unfetched) -> Self {
+        Self {
+            conn: conn.clone().into_any().unbind(),
+            native: true,
+            id: OnceLock::new(),
+            method: Some(method),
+            methods: SeenMethods::default(),
+            references: AtomicI64::new(1),
+            complete: AtomicBool::new(true),
+            listed: AtomicUsize::new(0),
+            class_key: Mutex::new(None),
+        }
+    }
+
+    /// The id pack, encoded. Fetches a method that has none yet.
+    pub(crate) fn id<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a EncodedId> {
+        let this = slf.get();
+        match (this.id.get(), &this.method) {
+            (Some(id), _) => Ok(id),
+            (None, Some(method)) => {
+                let (id, references) = method.fetch(slf)?;
+                this.references.store(references, Ordering::Relaxed);
+                // Another thread may have fetched it too: then there is a reference too many.
+                if let Err(id) = this.id.set(id)
+                    && let Some(engine) = this.engine(slf.py())
+                {
+                    engine.get().release_proxy(engine, &id, references);
+                }
+                this.id.get().ok_or_else(|| PyAttributeError::new_err(()))
+            }
+            (None, None) => Err(PyAttributeError::new_err("the proxy has no id pack")),
+        }
+    }
+
+    /// Gives up the references that the owner counts for this proxy.
+    pub(crate) fn take_references(&self) -> i64 {
+        self.references.swap(0, Ordering::Relaxed)
+    }
+
+    /// The attributes that were seen to be methods.
+    pub(crate) const fn methods(&self) -> &SeenMethods {
+        &self.methods
     }
 
     /// Whether it belongs to this connection.
@@ -90,13 +139,13 @@ impl PyNetref {
     }
 
     /// Name, class id and whether it stands for a class.
-    pub(crate) fn class_part(&self, py: Python<'_>) -> PyResult<(String, i64, bool)> {
+    pub(crate) fn class_part(slf: &Bound<'_, Self>) -> PyResult<(String, i64, bool)> {
         let (name, class, instance): (String, i64, Bound<'_, PyAny>) =
-            self.id_pack(py)?.extract()?;
+            Self::id_pack(slf)?.extract()?;
         Ok((name, class, instance.eq(0)?))
     }
 
-    fn engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
+    pub(crate) fn engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
         self.native.then(|| {
             #[expect(unsafe_code, reason = "the type was checked when the proxy was made")]
             // SAFETY: `native` is only set for an Engine.
@@ -107,13 +156,14 @@ impl PyNetref {
     }
 
     /// The engine, if the connection takes the native path right now.
-    fn native_engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
+    pub(crate) fn native_engine<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Engine>> {
         self.engine(py)
             .filter(|engine| engine.get().is_native(engine))
     }
 
-    fn id_pack<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        brine::read_plain::<()>(py, &mut Reader::new(self.id.as_bytes()), 0)
+    /// The id pack, as a tuple.
+    pub(crate) fn id_pack<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        brine::read_plain::<()>(slf.py(), &mut Reader::new(Self::id(slf)?.as_bytes()), 0)
     }
 }
 
@@ -126,7 +176,7 @@ fn request<'py, const N: usize>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = netref.py();
     if let Some(engine) = netref.get().native_engine(py) {
-        return request::sync(engine, handler, On(netref.get(), args));
+        return request::sync(engine, handler, On(netref, args));
     }
     let number = handler.number().into_pyobject(py)?.into_any();
     let all = [netref.as_any(), &number].into_iter().chain(args);
@@ -134,7 +184,7 @@ fn request<'py, const N: usize>(
     module(py)?.getattr(intern!(py, "syncreq"))?.call1(all)
 }
 
-fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+pub(crate) fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     py.import(intern!(py, "rpyc.core.netref"))
 }
 
@@ -151,7 +201,9 @@ impl PyNetref {
         Ok(Self {
             conn: conn.clone().unbind(),
             native: conn.is_instance_of::<Engine>(),
-            id: EncodedId::from_canonical(&out.into_payload().head),
+            id: OnceLock::from(EncodedId::from_canonical(&out.into_payload().head)),
+            method: None,
+            methods: SeenMethods::default(),
             references: AtomicI64::new(1),
             complete: AtomicBool::new(true),
             listed: AtomicUsize::new(0),
@@ -188,6 +240,7 @@ impl PyNetref {
         if is_local(name)? {
             return generic_setattr(slf, name, Some(value));
         }
+        slf.get().methods.forget(name);
         request(slf, Handler::SetAttr, [name.as_any(), value]).map(drop)
     }
 
@@ -195,6 +248,7 @@ impl PyNetref {
         if is_local(name)? {
             return generic_setattr(slf, name, None);
         }
+        slf.get().methods.forget(name);
         request(slf, Handler::DelAttr, [name.as_any()]).map(drop)
     }
 
@@ -281,8 +335,8 @@ impl PyNetref {
     }
 
     #[getter(____id_pack__)]
-    fn id_pack_property<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.id_pack(py)
+    fn id_pack_property<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::id_pack(slf)
     }
 
     #[getter(____refcount__)]
@@ -296,7 +350,10 @@ impl PyNetref {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.conn)
+        visit.call(&self.conn)?;
+        self.method
+            .as_ref()
+            .map_or(Ok(()), |method| method.visit(&visit))
     }
 }
 
@@ -307,15 +364,18 @@ impl Drop for PyNetref {
                 return;
             };
             let state = engine.get();
+            let Some(id) = self.id.get() else {
+                return;
+            };
             state
                 .proxies
-                .remove(&self.id, self.listed.load(Ordering::Relaxed));
+                .remove(id, self.listed.load(Ordering::Relaxed));
             if let Some(key) = self.class_key.lock().take() {
                 state.proxies.release_class(&key);
             }
             // The object may be dying while an exception is on its way: keep that.
             let pending = PyErr::take(py);
-            state.release_proxy(engine, &self.id, self.references.load(Ordering::Relaxed));
+            state.release_proxy(engine, id, self.references.load(Ordering::Relaxed));
             if let Some(pending) = pending {
                 pending.restore(py);
             }
@@ -338,7 +398,12 @@ fn read_attribute<'py>(
     {
         return Ok(found);
     }
-    request(slf, Handler::GetAttr, [name.as_any()])
+    if let Some(method) = slf.get().methods.find(slf, name)? {
+        return Ok(method.into_any());
+    }
+    let found = request(slf, Handler::GetAttr, [name.as_any()])?;
+    slf.get().methods.note(name, &found)?;
+    Ok(found)
 }
 
 /// What a local name is on the proxy itself. `None`: the name is remote after all.
@@ -415,52 +480,6 @@ fn generic_setattr<'py>(
     }
 }
 
-/// Gives proxies the classes that their remote classes ask for.
-pub(crate) fn complete_all(
-    conn: &Bound<'_, Engine>,
-    incomplete: Vec<Py<PyNetref>>,
-) -> PyResult<()> {
-    for netref in incomplete {
-        complete(conn, netref.bind(conn.py()))?;
-    }
-    Ok(())
-}
-
-fn complete<'py>(conn: &Bound<'py, Engine>, netref: &Bound<'py, PyNetref>) -> PyResult<()> {
-    let py = conn.py();
-    let this = netref.get();
-    if this.is_complete() {
-        return Ok(());
-    }
-    let key = conn.get().class_key(&this.id);
-    let proxies = &conn.get().proxies;
-    // Another proxy of the class may have been completed meanwhile.
-    let class = match proxies.class(py, &key) {
-        Some(class) => class,
-        None => {
-            let methods = request::sync(conn, Handler::Inspect, IdByValue(this))?;
-            let class = module(py)?
-                .getattr(intern!(py, "class_factory"))?
-                .call1((this.id_pack(py)?, methods))?
-                .cast_into::<PyType>()?;
-            proxies.insert_class(&key, class.clone());
-            class
-        }
-    };
-    set_class(netref, &class)?;
-    this.set_complete(Some(&key));
-    Ok(())
-}
-
-/// Changes the class of a proxy to a subclass of `BaseNetref` without slots of its own.
-pub(crate) fn set_class(netref: &Bound<'_, PyNetref>, class: &Bound<'_, PyType>) -> PyResult<()> {
-    let py = netref.py();
-    module(py)?
-        .getattr(intern!(py, "_set_class"))?
-        .call1((netref, class))
-        .map(drop)
-}
-
 /// Sends a synchronous request on a proxy: `handler` with the proxy and `args`.
 #[pyfunction]
 #[pyo3(signature = (proxy, handler, *args))]
@@ -493,67 +512,8 @@ fn with_first<'py>(
     PyTuple::new(first.py(), all)
 }
 
-/// Makes instances of a proxy class callable natively.
-///
-/// The class must have been made by `class_factory` with a `__call__`: this replaces the slot that
-/// runs it.
-#[pyfunction]
-#[expect(unsafe_code, reason = "a slot of a type object is set")]
-pub(crate) fn install_call(class: &Bound<'_, PyType>) -> PyResult<()> {
-    if !class.is_subclass_of::<PyNetref>()? {
-        return Err(PyTypeError::new_err("a proxy class is expected"));
-    }
-    // SAFETY: the type is a heap type whose instances are PyNetrefs, and we are attached.
-    unsafe { (*class.as_type_ptr()).tp_call = Some(call_slot) };
-    Ok(())
-}
-
-/// `tp_call` of callable proxies.
-#[expect(unsafe_code, reason = "CPython calls it")]
-unsafe extern "C" fn call_slot(
-    slf: *mut pyo3::ffi::PyObject,
-    args: *mut pyo3::ffi::PyObject,
-    kwargs: *mut pyo3::ffi::PyObject,
-) -> *mut pyo3::ffi::PyObject {
-    // Attaching again is cheap, and tells PyO3 that this thread is attached: it would put off the
-    // dropping of references otherwise.
-    Python::attach(|py| {
-        let work = std::panic::AssertUnwindSafe(|| {
-            // SAFETY: CPython calls a slot with an instance of the class, a tuple, and a dict or
-            // null, all of them borrowed.
-            let (netref, args, kwargs) = unsafe {
-                (
-                    Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<PyNetref>(),
-                    Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>(),
-                    Bound::from_borrowed_ptr_or_opt(py, kwargs)
-                        .map(|kwargs| kwargs.cast_into_unchecked::<PyDict>()),
-                )
-            };
-            call(&netref, &args, kwargs.as_ref())
-        });
-        // A panic must not unwind into C.
-        let result = std::panic::catch_unwind(work).unwrap_or_else(|payload| {
-            Err(pyo3::panic::PanicException::new_err(panic_text(
-                payload.as_ref(),
-            )))
-        });
-        match result {
-            Ok(value) => value.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                std::ptr::null_mut()
-            }
-        }
-    })
-}
-
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().cloned();
-    text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned()))
-        .unwrap_or_else(|| "a call panicked".to_owned())
-}
-
-fn call<'py>(
+/// Calls the remote object; a method that was not fetched, by its name.
+pub(crate) fn call<'py>(
     netref: &Bound<'py, PyNetref>,
     args: &Bound<'py, PyTuple>,
     kwargs: Option<&Bound<'py, PyDict>>,
@@ -563,33 +523,10 @@ fn call<'py>(
         Some(kwargs) if !kwargs.is_empty() => kwargs.items().to_tuple(),
         _ => PyTuple::empty(py),
     };
+    if let (None, Some(method)) = (netref.get().id.get(), &netref.get().method)
+        && let Some(engine) = netref.get().native_engine(py)
+    {
+        return method.call(engine, args, &kwargs);
+    }
     request(netref, Handler::Call, [args.as_any(), kwargs.as_any()])
-}
-
-/// Makes `metaclass` the class of `BaseNetref`, and so of all proxy classes.
-///
-/// It must be a subclass of `type` that adds no memory to its instances.
-#[pyfunction]
-#[expect(unsafe_code, reason = "the class of a class is set")]
-pub(crate) fn set_metaclass(metaclass: &Bound<'_, PyType>) -> PyResult<()> {
-    let py = metaclass.py();
-    let class = py.get_type::<PyNetref>();
-    let same_memory = |size: &str| -> PyResult<bool> {
-        metaclass
-            .getattr(size)?
-            .eq(py.get_type::<PyType>().getattr(size)?)
-    };
-    if !metaclass.is_subclass_of::<PyType>()? || !same_memory("__basicsize__")? {
-        return Err(PyTypeError::new_err(
-            "a subclass of type without slots of its own is expected",
-        ));
-    }
-    // SAFETY: both are type objects of one memory layout, as was checked; we are attached. The class
-    // holds a reference to its class if that is a heap type, which the new one is.
-    unsafe {
-        let metaclass = metaclass.clone().into_ptr().cast();
-        (*class.as_ptr()).ob_type = metaclass;
-        pyo3::ffi::PyType_Modified(class.as_type_ptr());
-    }
-    Ok(())
 }

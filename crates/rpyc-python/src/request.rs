@@ -11,10 +11,11 @@ use rpyc_proto::dispatch;
 use rpyc_proto::wire::Writer;
 
 use crate::bulk::PyBulk;
+use crate::classes;
 use crate::driver::{self, PyDriver};
 use crate::engine::{Engine, PyLink};
 use crate::model::{PyModel, Raised};
-use crate::netref::{self, PyNetref};
+use crate::netref::PyNetref;
 use crate::waiter::{Outcome, Slot, Waiter};
 
 /// How long a synchronous request waits.
@@ -67,13 +68,13 @@ impl<'py> Arguments<'py> for Any<'_, 'py> {
 
 /// A proxy of the connection, then further arguments.
 pub(crate) struct On<'a, 'py, const N: usize>(
-    pub(crate) &'a PyNetref,
+    pub(crate) &'a Bound<'py, PyNetref>,
     pub(crate) [&'a Bound<'py, PyAny>; N],
 );
 
 impl<'py, const N: usize> Arguments<'py> for On<'_, 'py, N> {
     fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
-        dispatch::put_target(out, self.0.id().as_bytes(), N);
+        dispatch::put_target(out, PyNetref::id(self.0)?.as_bytes(), N);
         self.1
             .iter()
             .try_for_each(|arg| boxing::put_boxed(model, out, arg))
@@ -81,13 +82,14 @@ impl<'py, const N: usize> Arguments<'py> for On<'_, 'py, N> {
 }
 
 /// An id pack by value, as INSPECT takes it.
-pub(crate) struct IdByValue<'a>(pub(crate) &'a PyNetref);
+pub(crate) struct IdByValue<'a, 'py>(pub(crate) &'a Bound<'py, PyNetref>);
 
-impl<'py> Arguments<'py> for IdByValue<'_> {
+impl<'py> Arguments<'py> for IdByValue<'_, 'py> {
     fn write(self, _: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+        let id = PyNetref::id(self.0)?;
         dispatch::put_boxed_with(out, |out| {
             out.put_tuple(1);
-            out.put_raw(self.0.id().as_bytes());
+            out.put_raw(id.as_bytes());
         });
         Ok(())
     }
@@ -153,7 +155,7 @@ pub(crate) fn sync_within<'py>(
     let outcome = if done { slot.take() } else { None };
     match outcome {
         Some(Outcome::Value(value, incomplete)) => {
-            netref::complete_all(conn, incomplete)?;
+            classes::complete_all(conn, incomplete)?;
             Ok(value.into_bound(py))
         }
         Some(Outcome::Exception(payload, body)) => {

@@ -41,7 +41,11 @@ class Application:
         application._parser_options(parser)
         parser.parse_args(arguments[1:], namespace=cast(argparse.Namespace, application))
         application._check_options(parser)
-        status = application.main() or 0
+        try:
+            status = application.main() or 0
+        except KeyboardInterrupt:
+            # The usual end of a server, at whatever point it comes.
+            status = 0
         if exit:
             sys.exit(status)
         return application, status

@@ -302,9 +302,6 @@ def _instancecheck(self: BaseNetref, other: Any) -> bool:
     return local is not None and isinstance(other, local)
 
 
-_set_class = object.__dict__["__class__"].__set__
-"""Changes the class of a proxy: it is made before its remote class was inspected."""
-
 for _cls in _builtin_types:
     _pack = get_id_pack(_cls)
     builtin_classes_cache[_pack[0]] = class_factory(_pack, get_methods(LOCAL_ATTRS, _cls))

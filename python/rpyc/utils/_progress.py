@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TextIO
 
 #: Called with the path of a file, the bytes copied so far, and its size in bytes.
@@ -15,16 +16,25 @@ Progress = ProgressCallback | bool | None
 _WIDTH = 30
 
 
-def reporter(progress: Progress) -> ProgressCallback | None:
-    """Return the callback that was asked for, or ``None`` if nothing is to be shown."""
-    if progress is None or progress is False:
+def reporter(
+    progress: Progress, path: str, size: Callable[[], int]
+) -> Callable[[int], object] | None:
+    """Return what to call with the bytes of ``path`` copied so far, if anybody wants to know.
+
+    :param size: returns the bytes of the file; not called, since that may cost
+        a request, if nobody does.
+    """
+    if progress is True:
+        stderr = sys.stderr
+        if stderr is None or not stderr.isatty():
+            return None
+        show: ProgressCallback = partial(_draw, stderr)
+    elif progress:
+        show = progress
+    else:
         return None
-    if progress is not True:
-        return progress
-    stderr = sys.stderr
-    if stderr is None or not stderr.isatty():
-        return None
-    return lambda path, done, total: _draw(stderr, path, done, total)
+    total = size()
+    return lambda done: show(path, done, total)
 
 
 def _draw(terminal: TextIO, path: str, done: int, total: int) -> None:

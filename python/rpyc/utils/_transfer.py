@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rpyc.core.consts import STREAM_CHUNK
 from rpyc.utils._progress import Progress, reporter
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
 
 #: Decides by a base name whether an entry of a directory is copied.
 Filter = Callable[[str], object]
-
-
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Writable(Protocol):
-    def write(self, data: bytes, /) -> object: ...
 
 
 def upload(
@@ -67,14 +58,8 @@ def upload_file(
 ) -> None:
     """Copy a local file to the other side; see :func:`upload`."""
     with open(localpath, "rb") as source, closing(conn.builtins.open(remotepath, "wb")) as target:
-        _copy(
-            source,
-            target,
-            chunk_size,
-            progress,
-            localpath,
-            lambda: os.fstat(source.fileno()).st_size,
-        )
+        tell = reporter(progress, localpath, lambda: os.fstat(source.fileno()).st_size)
+        _copy(source.read, target.write, chunk_size, tell)
 
 
 def upload_dir(
@@ -128,8 +113,8 @@ def download_file(
 ) -> None:
     """Copy a file of the other side to this one; see :func:`download`."""
     with closing(conn.builtins.open(remotepath, "rb")) as source, open(localpath, "wb") as target:
-        size = conn.modules.os.path.getsize
-        _copy(source, target, chunk_size, progress, remotepath, lambda: size(remotepath))
+        tell = reporter(progress, remotepath, lambda: conn.modules.os.path.getsize(remotepath))
+        _copy(source.read, target.write, chunk_size, tell)
 
 
 def download_dir(
@@ -145,10 +130,8 @@ def download_dir(
     remote = conn.modules.os
     for name in remote.listdir(remotepath):
         if filter is None or filter(name):
-            source, target = (
-                remote.path.join(remotepath, name),
-                os.path.join(localpath, _base_name(name)),
-            )
+            source = remote.path.join(remotepath, name)
+            target = os.path.join(localpath, _base_name(name))
             download(conn, source, target, filter, True, chunk_size, progress)
 
 
@@ -165,6 +148,8 @@ def upload_package(
         the module where the other side keeps its installed packages.
     :raises TypeError: the module has no source file.
     """
+    import inspect
+
     source = inspect.getsourcefile(module)
     if source is None:
         raise TypeError(f"cannot upload {module.__name__!r}: it has no source file")
@@ -178,26 +163,19 @@ upload_module = upload_package
 
 
 def _copy(
-    source: _Readable,
-    target: _Writable,
+    read: Callable[[int], bytes],
+    write: Callable[[bytes], object],
     chunk_size: int,
-    progress: Progress,
-    path: str,
-    size: Callable[[], int],
+    tell: Callable[[int], object] | None,
 ) -> None:
-    report = reporter(progress)
-    read, write = source.read, target.write
-    if report is None:
-        while chunk := read(chunk_size):
-            write(chunk)
-        return
-    # The size costs a request, so it is only asked for if somebody wants it.
-    done, total = 0, size()
-    report(path, done, total)
+    done = 0
+    if tell is not None:
+        tell(done)
     while chunk := read(chunk_size):
         write(chunk)
-        done += len(chunk)
-        report(path, done, total)
+        if tell is not None:
+            done += len(chunk)
+            tell(done)
 
 
 def _base_name(name: Any) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import platform
 from typing import TYPE_CHECKING, Any
 
 from rpyc.lib.compat import pickle
-from rpyc.utils import teleportation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +39,8 @@ def teleport_function(
     :raises TypeError: the function cannot be exported, or the two Python
         versions do not share their bytecode.
     """
+    from rpyc.utils import teleportation
+
     _require_same_bytecode(conn, func)
     if globals is None:
         globals = conn.namespace
@@ -53,6 +52,9 @@ def teleport_function(
 
 
 def _require_same_bytecode(conn: Connection, func: Callable[..., Any]) -> None:
+    import importlib.util
+    import platform
+
     # Foreign bytecode is not refused by the interpreter, it crashes it.
     if conn.modules["importlib.util"].MAGIC_NUMBER == importlib.util.MAGIC_NUMBER:
         return

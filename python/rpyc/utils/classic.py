@@ -6,7 +6,6 @@ evaluate and run anything on the other. Use it between trusted parties only.
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +158,8 @@ def connect_subproc(server_file: str | None = None) -> Connection:
         the search path. It is run with this interpreter.
     :raises ValueError: the script is not found.
     """
+    import shutil
+
     if server_file is None:
         server_file = shutil.which("rpyc_classic.py")
     if not server_file:

@@ -7,7 +7,6 @@ as it is, so both interpreters must be of the same Python version.
 
 from __future__ import annotations
 
-import dis
 import sys
 from importlib import import_module
 from types import CodeType, FunctionType
@@ -107,6 +106,8 @@ def import_function(
 
 def decode_codeobj(codeobj: CodeType) -> Iterator[tuple[str, Any]]:
     """Yield each instruction of a code object: its name and resolved argument."""
+    import dis
+
     for instruction in dis.get_instructions(codeobj):
         yield instruction.opname, instruction.argval
 

@@ -236,13 +236,17 @@ impl ObjectModel for Model {
         Ok(Value::Tuple(items))
     }
 
-    fn write_own_proxy(&mut self, value: &Value, out: &mut Writer<Vec<u8>>) -> bool {
+    fn write_own_proxy(
+        &mut self,
+        value: &Value,
+        out: &mut Writer<Vec<u8>>,
+    ) -> Result<bool, Failure> {
         match value {
             Value::Proxy(proxy) if proxy.owner == self.number => {
                 out.put_raw(proxy.id.as_bytes());
-                true
+                Ok(true)
             }
-            _ => false,
+            _ => Ok(false),
         }
     }
 

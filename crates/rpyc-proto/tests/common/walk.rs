@@ -75,12 +75,16 @@ impl ObjectModel for Walk {
         Ok(Walked::Tuple(items))
     }
 
-    fn write_own_proxy(&mut self, value: &Walked, out: &mut Writer<Vec<u8>>) -> bool {
+    fn write_own_proxy(
+        &mut self,
+        value: &Walked,
+        out: &mut Writer<Vec<u8>>,
+    ) -> Result<bool, ProtocolError> {
         let Walked::Local(id) = value else {
-            return false;
+            return Ok(false);
         };
         out.put_raw(id.as_bytes());
-        true
+        Ok(true)
     }
 
     fn write_export(

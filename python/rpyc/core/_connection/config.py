@@ -41,6 +41,8 @@ DEFAULT_CONFIG: dict[str, Any] = {
     # Times, in seconds.
     "sync_request_timeout": 30,  # None: no limit
     "endpoints_timeout": 3,  # how long a server lets a new connection take to authenticate
+    # An attribute of a proxy that was seen to be a method is called by its name, in one request.
+    "fold_method_calls": True,
     # Closing.
     "before_closed": None,
     "close_catchall": False,

@@ -6,7 +6,6 @@ import logging
 import selectors
 import socket
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from rpyc.utils._registry.messages import (
@@ -183,14 +182,16 @@ class TCPRegistryServer(RegistryServer):
         client.sock.close()
 
 
-@dataclass(eq=False)
 class _Client:
     """A TCP client whose request is being read."""
 
-    sock: socket.socket
-    addrinfo: Any
-    expires: float
-    request: bytearray = field(default_factory=bytearray)
+    __slots__ = ("addrinfo", "expires", "request", "sock")
+
+    def __init__(self, sock: socket.socket, addrinfo: Any, expires: float) -> None:
+        self.sock = sock
+        self.addrinfo = addrinfo
+        self.expires = expires
+        self.request = bytearray()
 
 
 def _bind(host: str, port: int, kind: socket.SocketKind, reuse_addr: bool) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from importlib import import_module
 from typing import Any
 
 from rpyc.utils._servers.base import Server
@@ -20,7 +19,8 @@ class GeventServer(Server):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
-            gevent, monkey = import_module("gevent"), import_module("gevent.monkey")
+            import gevent
+            from gevent import monkey
         except ImportError as exc:
             raise ImportError("GeventServer needs gevent: pip install gevent") from exc
         super().__init__(*args, **kwargs)

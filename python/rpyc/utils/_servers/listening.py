@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 def bind_tcp(hostname: str | None, port: int, *, ipv6: bool, reuse_addr: bool) -> socket.socket:
@@ -30,8 +29,7 @@ def bind_tcp(hostname: str | None, port: int, *, ipv6: bool, reuse_addr: bool) -
     return listener
 
 
-@dataclass(frozen=True)
-class SocketFile:
+class SocketFile(NamedTuple):
     """The file of a Unix socket that this server created."""
 
     path: str
@@ -86,6 +84,8 @@ def send_at_once(sock: socket.socket) -> None:
 
 def is_loopback(host: str) -> bool:
     """Whether a numeric address is only reachable from this machine."""
+    import ipaddress
+
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 

@@ -23,7 +23,6 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rpyc.core.channel import Channel
@@ -131,7 +130,7 @@ class ThreadPoolServer(Server):
                 config = self._connection_config(served, addrinfo, credentials)
                 config["connid"] = str(addrinfo)
                 conn = self.service._connect(Channel(SocketStream(served)), config)
-                client = _Client(conn, served, conn.fileno(), addrinfo)
+                client = _Client(conn, served, addrinfo)
         # The doorkeeper goes on with the next client, whatever a service raises.
         except BaseException:
             self.logger.exception("client connection terminated abruptly")
@@ -253,14 +252,16 @@ class ThreadPoolServer(Server):
         self._dismiss(client.sock)
 
 
-@dataclass(frozen=True, eq=False)
 class _Client:
     """A connection and what it takes to find and end it."""
 
-    conn: Connection
-    sock: socket.socket
-    fd: int
-    addrinfo: Any
+    __slots__ = ("addrinfo", "conn", "fd", "sock")
+
+    def __init__(self, conn: Connection, sock: socket.socket, addrinfo: Any) -> None:
+        self.conn = conn
+        self.sock = sock
+        self.fd = conn.fileno()
+        self.addrinfo = addrinfo
 
     def needs_worker(self) -> bool:
         """Whether something is to be done that the selector does not report."""

@@ -1,0 +1,169 @@
+//! Methods of remote objects, called without being fetched.
+//!
+//! `proxy.method(args)` reads an attribute and calls it: two requests, and a third one to release the
+//! method. Once an attribute of a proxy was seen to be a bound method, reading it again gives a proxy
+//! that is not fetched. Calling that sends one request, CALLATTR, which does at the owner exactly
+//! what reading and calling do. Any other use of it fetches the attribute first.
+//!
+//! What differs: if the attribute vanishes meanwhile, it is the call that raises AttributeError, not
+//! the reading. The configuration key `fold_method_calls` turns it off.
+
+use parking_lot::Mutex;
+use pyo3::exceptions::PyAttributeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use rpyc_proto::consts::Handler;
+use rpyc_proto::id::EncodedId;
+
+use crate::classes;
+use crate::engine::Engine;
+use crate::netref::{PyNetref, module};
+use crate::request::{self, On};
+
+/// The most names that are remembered per proxy.
+const MAX_SEEN: usize = 64;
+
+/// The attributes of one proxy that were seen to be bound methods.
+#[derive(Debug, Default)]
+pub(crate) struct SeenMethods {
+    names: Mutex<Vec<Py<PyString>>>,
+}
+
+impl SeenMethods {
+    /// Notes what an attribute turned out to be.
+    pub(crate) fn note(
+        &self,
+        name: &Bound<'_, PyString>,
+        found: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if !found.is_instance_of::<PyNetref>() || !found.get_type().is(method_class(name.py())?) {
+            return Ok(());
+        }
+        let mut names = self.names.lock();
+        if names.len() < MAX_SEEN && position(&names, name).is_none() {
+            names.push(name.clone().unbind());
+        }
+        Ok(())
+    }
+
+    /// The attribute may be something else from now on.
+    pub(crate) fn forget(&self, name: &Bound<'_, PyString>) {
+        let mut names = self.names.lock();
+        if let Some(place) = position(&names, name) {
+            names.swap_remove(place);
+        }
+    }
+
+    /// A proxy of the method, not fetched, if the attribute was seen to be one.
+    pub(crate) fn find<'py>(
+        &self,
+        object: &Bound<'py, PyNetref>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bound<'py, PyNetref>>> {
+        let py = object.py();
+        if position(&self.names.lock(), name).is_none() {
+            return Ok(None);
+        }
+        let Some(engine) = object.get().native_engine(py) else {
+            return Ok(None);
+        };
+        let fold = engine
+            .get()
+            .config(py)
+            .get_item(intern!(py, "fold_method_calls"))?;
+        if !fold.map_or(Ok(true), |fold| fold.is_truthy())? {
+            return Ok(None);
+        }
+        let method = Unfetched {
+            object: object.clone().unbind(),
+            name: name.clone().unbind(),
+        };
+        let proxy = Bound::new(py, PyNetref::unfetched(engine, method))?;
+        classes::set_class(&proxy, &method_class(py)?)?;
+        Ok(Some(proxy))
+    }
+}
+
+/// Where a name is listed. Names in programs are interned, so they are mostly found by identity.
+fn position(names: &[Py<PyString>], name: &Bound<'_, PyString>) -> Option<usize> {
+    names.iter().position(|known| known.is(name)).or_else(|| {
+        names.iter().position(|known| {
+            known
+                .bind(name.py())
+                .to_str()
+                .ok()
+                .is_some_and(|known| name.to_str().ok() == Some(known))
+        })
+    })
+}
+
+/// The class of the proxies of bound methods.
+fn method_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+    let classes = module(py)?.getattr(intern!(py, "builtin_classes_cache"))?;
+    let class = classes
+        .cast::<PyDict>()?
+        .get_item(intern!(py, "builtins.method"))?;
+    let class = class.ok_or_else(|| PyAttributeError::new_err("builtins.method"))?;
+    Ok(class.cast_into()?)
+}
+
+/// A method of a remote object that was not fetched.
+#[derive(Debug)]
+pub(crate) struct Unfetched {
+    object: Py<PyNetref>,
+    name: Py<PyString>,
+}
+
+impl Unfetched {
+    /// Calls it, by its name.
+    pub(crate) fn call<'py>(
+        &self,
+        engine: &Bound<'py, Engine>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = engine.py();
+        let name = self.name.bind(py);
+        let object = self.object.bind(py);
+        let all = [name.as_any(), args.as_any(), kwargs.as_any()];
+        let result = request::sync(engine, Handler::CallAttr, On(object, all));
+        if result
+            .as_ref()
+            .is_err_and(|error| error.is_instance_of::<PyAttributeError>(py))
+        {
+            // It may be gone: the next one who reads it is to be told at once.
+            object.get().methods().forget(name);
+        }
+        result
+    }
+
+    /// Fetches it for `proxy`, which stands for it: its id, and the references that go with it.
+    pub(crate) fn fetch(&self, proxy: &Bound<'_, PyNetref>) -> PyResult<(EncodedId, i64)> {
+        let py = proxy.py();
+        let name = self.name.bind(py);
+        let object = self.object.bind(py);
+        object.get().methods().forget(name);
+        let found = object.as_any().getattr(name)?;
+        let Ok(found) = found.cast::<PyNetref>() else {
+            let text = format!("{name} was a method of the remote object, and is none any more");
+            return Err(PyAttributeError::new_err(text));
+        };
+        let id = PyNetref::id(found)?.clone();
+        if !found.get_type().is(proxy.get_type()) {
+            classes::set_class(proxy, &found.get_type())?;
+        }
+        // From here on this proxy holds the references, and is found under the id.
+        let references = found.get().take_references();
+        if let Some(engine) = proxy.get().engine(py) {
+            engine.get().proxies.insert(id.clone(), proxy);
+        }
+        Ok((id, references))
+    }
+
+    /// Visits what it holds, for the garbage collector.
+    pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.object)
+    }
+}
