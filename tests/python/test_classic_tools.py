@@ -49,7 +49,10 @@ def tree(tmp_path: Path) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Everything below a directory: relative name -> bytes, None for directories."""
-    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes()
+        for path in folder.rglob("*")
+    }
 
 
 # ------------------------------------------------------------------------- copying
@@ -93,7 +96,9 @@ def test_a_listing_with_paths_writes_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "evil").write_text("evil")
 
     class Evil:
-        modules = types.SimpleNamespace(os=types.SimpleNamespace(listdir=lambda path: ["../evil"], path=os.path))
+        modules = types.SimpleNamespace(
+            os=types.SimpleNamespace(listdir=lambda path: ["../evil"], path=os.path)
+        )
 
     target = tmp_path / "safe" / "target"
     with pytest.raises(ValueError, match=r"it is a path"):
@@ -106,14 +111,29 @@ def test_progress_is_reported(conn: Any, tree: Path, tmp_path: Path) -> None:
     steps = [(source, done, size) for done in (0, CHUNK, CHUNK * 2, CHUNK * 3, size)]
     told: list[Any] = []
     for copy in (classic.upload_file, classic.download_file):
-        copy(conn, source, str(tmp_path / "copy"), chunk_size=CHUNK, progress=lambda *step: told.append(step))
+        copy(
+            conn,
+            source,
+            str(tmp_path / "copy"),
+            chunk_size=CHUNK,
+            progress=lambda *step: told.append(step),
+        )
         assert told == steps
         told.clear()
-    classic.upload(conn, str(tree), str(tmp_path / "all"), progress=lambda path, done, total: told.append((path, done == total)))
-    assert {path for path, complete in told if complete} == {str(path) for path in tree.rglob("*") if path.is_file()}
+    classic.upload(
+        conn,
+        str(tree),
+        str(tmp_path / "all"),
+        progress=lambda path, done, total: told.append((path, done == total)),
+    )
+    assert {path for path, complete in told if complete} == {
+        str(path) for path in tree.rglob("*") if path.is_file()
+    }
 
 
-def test_a_progress_bar_is_for_terminals(conn: Any, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_progress_bar_is_for_terminals(
+    conn: Any, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, target = str(tree / "exact.bin"), str(tmp_path / "copy")
     plain = io.StringIO()
     monkeypatch.setattr(sys, "stderr", plain)
@@ -212,7 +232,9 @@ def test_redirected_stdio_is_undone_after_an_error(conn: Any) -> None:
 
 def test_interact(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     output = io.StringIO()
-    monkeypatch.setattr(sys, "stdin", io.StringIO("import os\nprint(os.getpid(), word, type(conn).__name__)\n"))
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO("import os\nprint(os.getpid(), word, type(conn).__name__)\n")
+    )
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     names = {"word": "hello"}
@@ -272,7 +294,9 @@ def test_classic_over_tcp_unix_thread_and_process(rig: Rig) -> None:
     eventually(lambda: not multiprocessing.active_children())
 
 
-def test_the_server_script_is_looked_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leak_check: None) -> None:
+def test_the_server_script_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, leak_check: None
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"rpyc_classic\.py is not on PATH"):
         classic.connect_subproc()

@@ -35,7 +35,10 @@ class Command:
         self._read = b""
         self.process = subprocess.Popen(
             [sys.executable, "-m", f"rpyc.cli.{name}", *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
         )
 
     def line_with(self, text: str) -> str:
@@ -51,7 +54,9 @@ class Command:
                         return line.decode()
                 assert selector.select(limit - time.monotonic()), f"no line with {text!r}"
                 piece = self.process.stdout.read(65536)
-                assert piece, f"it ended with {self.process.wait(5)} before a line with {text!r}: {self._read!r}"
+                assert piece, (
+                    f"it ended with {self.process.wait(5)} before a line with {text!r}: {self._read!r}"
+                )
                 self._read += piece
 
     def rest(self) -> str:
@@ -79,7 +84,11 @@ def start(leak_check: None) -> Iterator[Start]:
 def finished(name: str, *arguments: str) -> tuple[int, str, str]:
     """Run a command to its end: status, output, errors."""
     done = subprocess.run(
-        [sys.executable, "-m", f"rpyc.cli.{name}", *arguments], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        [sys.executable, "-m", f"rpyc.cli.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -121,10 +130,14 @@ def test_one_shot_can_be_interrupted(start: Start) -> None:
 
 
 def test_stdio_serves_its_pipes(leak_check: None) -> None:
-    conn = connect_subproc([sys.executable, "-m", "rpyc.cli.rpyc_classic", "-m", "stdio", "-q"], rpyc.ClassicService)
+    conn = connect_subproc(
+        [sys.executable, "-m", "rpyc.cli.rpyc_classic", "-m", "stdio", "-q"], rpyc.ClassicService
+    )
     assert conn.modules.os.getpid() == conn.proc.pid
     # Whatever is printed over there must not get into the protocol.
-    conn.execute("import sys; print('noise'); print('noise', file=sys.stderr, flush=True); line = sys.stdin.read()")
+    conn.execute(
+        "import sys; print('noise'); print('noise', file=sys.stderr, flush=True); line = sys.stdin.read()"
+    )
     assert conn.namespace["line"] == ""
     conn.close()
     assert conn.proc.wait(PATIENCE) == 0
@@ -152,7 +165,18 @@ def test_classic_beyond_this_machine_warns(start: Start) -> None:
 def test_classic_registers(start: Start) -> None:
     registry = start("rpyc_registry", "-m", "tcp", "-p", "0", "-l")
     port = int(registry.line_with("server started on").rpartition(":")[2])
-    server = start("rpyc_classic", "-p", "0", "--register", "--registry-type", "tcp", "--registry-host", "127.0.0.1", "--registry-port", str(port))
+    server = start(
+        "rpyc_classic",
+        "-p",
+        "0",
+        "--register",
+        "--registry-type",
+        "tcp",
+        "--registry-host",
+        "127.0.0.1",
+        "--registry-port",
+        str(port),
+    )
     served = int(server.line_with("server started on").rpartition(":")[2])
     client = TCPRegistryClient("127.0.0.1", port)
     eventually(lambda: client.discover("SLAVE") == (("127.0.0.1", served),))
@@ -173,7 +197,10 @@ def test_an_occupied_port_is_told_in_a_line() -> None:
         port = listener.getsockname()[1]
         status, _, errors = finished("rpyc_classic", "-p", str(port))
     assert status == 1
-    assert errors == f"rpyc_classic: [Errno 98] cannot listen on [127.0.0.1]:{port}: Address already in use\n"
+    assert (
+        errors
+        == f"rpyc_classic: [Errno 98] cannot listen on [127.0.0.1]:{port}: Address already in use\n"
+    )
 
 
 # ------------------------------------------------------------------ its parameters
@@ -211,23 +238,66 @@ def test_what_classic_starts_by_default(made: Callable[..., dict[str, Any]]) -> 
     found = made()
     assert (found["kind"], found["service"]) == (ThreadedServer, SlaveService)
     assert (found["hostname"], found["port"], found["ipv6"]) == ("127.0.0.1", 18812, False)
-    assert (found["authenticator"], found["auto_register"], found["logger"]) == (None, False, (False, None))
+    assert (found["authenticator"], found["auto_register"], found["logger"]) == (
+        None,
+        False,
+        (False, None),
+    )
     registrar = found["registrar"]
-    assert (type(registrar), registrar.ip, registrar.port) == (UDPRegistryClient, "255.255.255.255", 18811)
+    assert (type(registrar), registrar.ip, registrar.port) == (
+        UDPRegistryClient,
+        "255.255.255.255",
+        18811,
+    )
 
 
-def test_what_classic_starts_with_options(made: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_what_classic_starts_with_options(
+    made: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     for name in ("key", "crt", "ca"):
         (tmp_path / name).touch()
     tls = ["--ssl-keyfile", str(tmp_path / "key"), "--ssl-certfile", str(tmp_path / "crt")]
-    found = made("-m", "Forking", "-q", "--logfile", "x", "--register", "--registry-host", "h", "--registry-port", "5", *tls)
-    assert (found["kind"], found["port"], found["auto_register"], found["logger"]) == (ForkingServer, 18821, True, (True, "x"))
+    found = made(
+        "-m",
+        "Forking",
+        "-q",
+        "--logfile",
+        "x",
+        "--register",
+        "--registry-host",
+        "h",
+        "--registry-port",
+        "5",
+        *tls,
+    )
+    assert (found["kind"], found["port"], found["auto_register"], found["logger"]) == (
+        ForkingServer,
+        18821,
+        True,
+        (True, "x"),
+    )
     assert (found["registrar"].ip, found["registrar"].port) == ("h", 5)
     authenticator = found["authenticator"]
     assert isinstance(authenticator, SSLAuthenticator)
     assert (authenticator.keyfile, authenticator.ca_certs) == (str(tmp_path / "key"), None)
-    found = made("-m", "oneshot", "--port", "7", "--host", "1.2.3.4", "--ipv6", *tls, "--ssl-cafile", str(tmp_path / "ca"))
-    assert (found["kind"], found["hostname"], found["port"], found["ipv6"]) == (OneShotServer, "1.2.3.4", 7, True)
+    found = made(
+        "-m",
+        "oneshot",
+        "--port",
+        "7",
+        "--host",
+        "1.2.3.4",
+        "--ipv6",
+        *tls,
+        "--ssl-cafile",
+        str(tmp_path / "ca"),
+    )
+    assert (found["kind"], found["hostname"], found["port"], found["ipv6"]) == (
+        OneShotServer,
+        "1.2.3.4",
+        7,
+        True,
+    )
     assert found["authenticator"].ca_certs == str(tmp_path / "ca")
     assert made("--ipv6")["hostname"] == "::1"
 
@@ -238,10 +308,25 @@ def test_what_classic_starts_with_options(made: Callable[..., dict[str, Any]], t
 @pytest.mark.parametrize("kind", [UDPRegistryClient, TCPRegistryClient])
 @pytest.mark.parametrize(
     ("options", "listing"),
-    [((), False), (("-l",), True), (("-l", "yes"), True), (("--listing", "False"), False), (("--listing=0",), False)],
+    [
+        ((), False),
+        (("-l",), True),
+        (("-l", "yes"), True),
+        (("--listing", "False"), False),
+        (("--listing=0",), False),
+    ],
 )
 def test_registry_answers(start: Start, kind: Any, options: tuple[str, ...], listing: bool) -> None:
-    command = start("rpyc_registry", "-m", "UDP" if kind is UDPRegistryClient else "TCP", "-p", "0", "-t", "100", *options)
+    command = start(
+        "rpyc_registry",
+        "-m",
+        "UDP" if kind is UDPRegistryClient else "TCP",
+        "-p",
+        "0",
+        "-t",
+        "100",
+        *options,
+    )
     client = kind("127.0.0.1", int(command.line_with("server started on").rpartition(":")[2]))
     assert client.register(("foo",), 5)
     assert client.discover("foo") == (("127.0.0.1", 5),)
@@ -267,7 +352,11 @@ def test_what_the_registry_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], (False, None), {}),
         (["-q"], (True, None), {}),
         (["-q", "no"], (False, None), {}),
-        (["--quiet", "1", "-6", "--logfile", "f", "-t", "5"], (True, "f"), {"host": "::", "pruning_timeout": 5}),
+        (
+            ["--quiet", "1", "-6", "--logfile", "f", "-t", "5"],
+            (True, "f"),
+            {"host": "::", "pruning_timeout": 5},
+        ),
     ):
         del found[:]
         _, status = rpyc_registry.RegistryServer.run(["rpyc_registry", *arguments], exit=False)
@@ -315,8 +404,15 @@ def test_bad_usage_shows_the_help_and_fails(arguments: tuple[str, ...]) -> None:
 def test_completions() -> None:
     status, script, _ = finished("rpyc_classic", "--completions", "bash")
     assert status == 0
-    asked = f"{script}\ncomplete -p rpyc_classic; compgen -W \"$(complete -p rpyc_classic | cut -d\\' -f2)\" -- --ssl-k"
-    shown = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True, timeout=30, env=dict(os.environ)).stdout
+    asked = f'{script}\ncomplete -p rpyc_classic; compgen -W "$(complete -p rpyc_classic | cut -d\\\' -f2)" -- --ssl-k'
+    shown = subprocess.run(
+        ["bash", "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        env=dict(os.environ),
+    ).stdout
     assert shown.splitlines()[-1] == "--ssl-keyfile"
     status, script, _ = finished("rpyc_registry", "--completions", "fish")
     assert status == 0

@@ -50,7 +50,9 @@ class Client(rpyc.Service):
 
 def test_tcp(rig: Rig) -> None:
     server = rig.serve(Sum)
-    conn = factory.connect("localhost", server.port, service=Client, config={"connid": "mine"}, keepalive=True)
+    conn = factory.connect(
+        "localhost", server.port, service=Client, config={"connid": "mine"}, keepalive=True
+    )
     rig.on_end(close_quietly, conn)
     assert conn.root.add(1, 2) == 3
     assert conn.noted
@@ -87,7 +89,9 @@ def test_pipes(rig: Rig) -> None:
     assert not thread.is_alive()
 
 
-def test_the_connect_method_of_the_stream_can_be_replaced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connect_method_of_the_stream_can_be_replaced(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = rig.serve(Sum)
     asked: list[Any] = []
 
@@ -148,7 +152,9 @@ def no_children_left() -> None:
 def test_memory_shared_with_a_process() -> None:
     """Without leak check: shared memory stays until this process ends."""
     shared = multiprocessing.Value("i", 1)
-    conn = factory.connect_multiprocess(rpyc.ClassicService, {}, rpyc.SlaveService, args={"shared": shared})
+    conn = factory.connect_multiprocess(
+        rpyc.ClassicService, {}, rpyc.SlaveService, args={"shared": shared}
+    )
     conn.execute("shared.value += 41")
     assert shared.value == 42
     conn.close()
@@ -176,7 +182,9 @@ connect_stdpipes(Sum).serve_all()
 """
 
 
-def test_a_child_that_cannot_be_spoken_to_is_ended(monkeypatch: pytest.MonkeyPatch, leak_check: None) -> None:
+def test_a_child_that_cannot_be_spoken_to_is_ended(
+    monkeypatch: pytest.MonkeyPatch, leak_check: None
+) -> None:
     started: list[Any] = []
 
     class Noting(subprocess.Popen):  # type: ignore[type-arg]

@@ -310,7 +310,11 @@ def test_classpartial_gives_arguments_to_each_instance(rig: Rig) -> None:
 
     partial = classpartial(Named, "peter", mark="!")
     assert issubclass(partial, Named)
-    assert (partial.__name__, partial.__module__, partial.__doc__) == ("Named", __name__, "Has a name.")
+    assert (partial.__name__, partial.__module__, partial.__doc__) == (
+        "Named",
+        __name__,
+        "Has a name.",
+    )
     assert partial.get_service_name() == "NAMED"
     made = partial()
     assert type(made) is Named

@@ -25,7 +25,9 @@ from rpyc.utils.registry import (
 )
 from rpyc.utils.server import ThreadedServer
 
-VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "vectors.json").read_text())["registry"]
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "vectors.json").read_text())[
+    "registry"
+]
 
 # A registry and a client that asks it.
 Pair = tuple[RegistryServer, RegistryClient]
@@ -133,7 +135,12 @@ def test_the_hooks_tell_of_concerned_services_only(make: Make) -> None:
     client.unregister(2)
     eventually(lambda: len(told) == 4)
     here = "127.0.0.1"
-    assert told == [("added", "FOO", (here, 1)), ("added", "FOO", (here, 2)), ("added", "BAR", (here, 3)), ("removed", "FOO", (here, 2))]
+    assert told == [
+        ("added", "FOO", (here, 1)),
+        ("added", "FOO", (here, 2)),
+        ("added", "BAR", (here, 3)),
+        ("removed", "FOO", (here, 2)),
+    ]
 
 
 def test_a_text_instead_of_names_registers_each_letter(make: Make) -> None:
@@ -148,7 +155,13 @@ def test_registration_is_bounded(make: Make) -> None:
     server, client = make()
     server.MAX_ENTRIES = 3
     client.timeout = 0.2
-    assert [client.register(("foo",), port) for port in range(1, 6)] == [True, True, True, False, False]
+    assert [client.register(("foo",), port) for port in range(1, 6)] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert client.register(("foo",), 2)
     assert client.register(("bar",), 1) is False
     assert list(server.services) == ["FOO"]
@@ -160,7 +173,9 @@ def test_registration_is_bounded(make: Make) -> None:
 # ----------------------------------------------------------------------- the wire
 
 
-def ask(server: RegistryServer, client: RegistryClient, request: bytes, seconds: float = PATIENCE) -> Any:
+def ask(
+    server: RegistryServer, client: RegistryClient, request: bytes, seconds: float = PATIENCE
+) -> Any:
     """Send raw bytes to a registry; its decoded reply, or "no answer"."""
     kind = socket.SOCK_DGRAM if isinstance(client, UDPRegistryClient) else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as sock:
@@ -179,9 +194,16 @@ def test_answers_as_recorded(make: Make) -> None:
     server, client = make(allow_listing=True)
     for vector in VECTORS:
         server.allow_listing = vector["note"] != "list, listing disabled"
-        expected = brine.load(bytes.fromhex(vector["reply_hex"])) if "reply_hex" in vector else "no answer"
+        expected = (
+            brine.load(bytes.fromhex(vector["reply_hex"])) if "reply_hex" in vector else "no answer"
+        )
         # A reply comes at once, and silence is no longer than a moment here.
-        reply = ask(server, client, bytes.fromhex(vector["request_hex"]), PATIENCE if "reply_hex" in vector else 0.1)
+        reply = ask(
+            server,
+            client,
+            bytes.fromhex(vector["request_hex"]),
+            PATIENCE if "reply_hex" in vector else 0.1,
+        )
         assert reply == expected, vector["note"]
 
 
@@ -214,7 +236,9 @@ def test_a_malformed_request_changes_nothing(make: Make, request_: bytes) -> Non
     assert client.register(("foo",), 1)
 
 
-def test_a_failing_hook_does_not_end_the_registry(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_hook_does_not_end_the_registry(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     def kind(base: Any) -> Any:
         class Failing(base):  # type: ignore[misc]
             def cmd_fail(self, host: str) -> None:
@@ -365,7 +389,10 @@ def test_a_silent_udp_registry(leak_check: None) -> None:
 
 
 def test_a_registration_is_acknowledged_by_the_registry_only(leak_check: None) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as registry, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as registry,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
         registry.bind(("127.0.0.1", 0))
         registry.settimeout(PATIENCE)
 
@@ -374,7 +401,9 @@ def test_a_registration_is_acknowledged_by_the_registry_only(leak_check: None) -
             who.sendto(brine.dump("OK"), address)
 
         for who, acknowledged in ((stranger, False), (registry, True)):
-            client = UDPRegistryClient("127.0.0.1", registry.getsockname()[1], timeout=PATIENCE if acknowledged else 0.3)
+            client = UDPRegistryClient(
+                "127.0.0.1", registry.getsockname()[1], timeout=PATIENCE if acknowledged else 0.3
+            )
             thread = threading.Thread(target=answer, args=(who,))
             thread.start()
             assert client.register(("foo",), 1) is acknowledged
@@ -437,7 +466,9 @@ def test_a_server_is_found_by_its_service(make: Make, rig: Rig) -> None:
     rig.on_end(server.close)
     eventually(lambda: len(registry.services) == 2)
     assert factory.discover("SUM", registrar=client) == (("127.0.0.1", server.port),)
-    assert factory.discover("sum", host="localhost", registrar=client) == [("127.0.0.1", server.port)]
+    assert factory.discover("sum", host="localhost", registrar=client) == [
+        ("127.0.0.1", server.port)
+    ]
     conn = factory.connect_by_service("adder", registrar=client)
     assert conn.root.add(1, 2) == 3
     conn.close()

@@ -32,7 +32,9 @@ from rpyc.utils.helpers import classpartial
 from rpyc.utils.server import ForkingServer, OneShotServer, Server, ThreadedServer, ThreadPoolServer
 
 # Python 3.12 warns of forking next to threads. The tests have threads; a program with a forking server need not.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 ALL_KINDS = [ThreadedServer, ThreadPoolServer, ForkingServer, OneShotServer]
 LASTING_KINDS = [ThreadedServer, ThreadPoolServer]
@@ -187,7 +189,9 @@ def test_close_disconnects_a_hundred_clients_within_a_second(rig: Rig, kind: typ
         with pytest.raises(EOFError):
             conn.root.echo(1)
         conn.close()
-    eventually(lambda: threading.active_count() <= threads and len(open_descriptors()) <= descriptors)
+    eventually(
+        lambda: threading.active_count() <= threads and len(open_descriptors()) <= descriptors
+    )
     assert len(set(map(id, service.went))) == 100
     assert not server.clients
 
@@ -210,7 +214,9 @@ def test_close_from_within_a_request_does_not_wait_for_it(rig: Rig, kind: type[S
 
 
 @pytest.mark.parametrize("kind", LASTING_KINDS)
-def test_close_does_not_wait_for_a_long_request(rig: Rig, kind: type[Server], gate: type[Gate]) -> None:
+def test_close_does_not_wait_for_a_long_request(
+    rig: Rig, kind: type[Server], gate: type[Gate]
+) -> None:
     server = rig.serve(gate, kind=kind)
     conn = rig.connect(server)
     waiting = in_thread(lambda: conn.root.wait())
@@ -224,7 +230,9 @@ def test_close_does_not_wait_for_a_long_request(rig: Rig, kind: type[Server], ga
     eventually(lambda: not server.clients)
 
 
-def test_starting_is_logged_in_the_words_that_programs_parse(caplog: pytest.LogCaptureFixture, rig: Rig) -> None:
+def test_starting_is_logged_in_the_words_that_programs_parse(
+    caplog: pytest.LogCaptureFixture, rig: Rig
+) -> None:
     with caplog.at_level(logging.INFO):
         server = rig.serve(Echo)
     assert f"server started on [127.0.0.1]:{server.port}" in caplog.messages
@@ -300,7 +308,9 @@ class FlakyListener:
         return getattr(self._listener, name)
 
 
-def test_a_client_that_left_before_it_was_served_is_no_error(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_left_before_it_was_served_is_no_error(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
     server = rig.serve(Echo)
     with caplog.at_level(logging.INFO):
         sock = socket.create_connection(("127.0.0.1", server.port))
@@ -313,7 +323,9 @@ def test_a_client_that_left_before_it_was_served_is_no_error(rig: Rig, caplog: p
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("kind", LASTING_KINDS)
-def test_a_failing_on_connect_costs_only_its_connection(rig: Rig, kind: type[Server], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_on_connect_costs_only_its_connection(
+    rig: Rig, kind: type[Server], caplog: pytest.LogCaptureFixture
+) -> None:
     class Moody(Echo):
         def on_connect(self, conn: Any) -> None:
             if not self.came:
@@ -396,8 +408,16 @@ def knock(rig: Rig, server: Server, word: bytes) -> Any:
     return conn
 
 
-def guarded(rig: Rig, kind: type[Server], authenticator: Callable[[socket.socket], Any], service: Any = Echo, **config: Any) -> Server:
-    server = kind(service, hostname="127.0.0.1", authenticator=authenticator, protocol_config=config)
+def guarded(
+    rig: Rig,
+    kind: type[Server],
+    authenticator: Callable[[socket.socket], Any],
+    service: Any = Echo,
+    **config: Any,
+) -> Server:
+    server = kind(
+        service, hostname="127.0.0.1", authenticator=authenticator, protocol_config=config
+    )
     rig.on_end(server._start_in_thread().join, PATIENCE)
     rig.on_end(server.close)
     return server
@@ -424,13 +444,19 @@ def test_a_silent_newcomer_delays_nobody_and_is_dropped(rig: Rig, kind: type[Ser
         assert sock.recv(1) == b""
 
 
-def test_a_timeout_in_mid_handshake_is_logged_as_such(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_timeout_in_mid_handshake_is_logged_as_such(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         server = guarded(rig, ThreadedServer, knows_the_word, endpoints_timeout=0.05)
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.settimeout(PATIENCE)
             assert sock.recv(1) == b""
-        eventually(lambda: any("did not authenticate within 0.05 seconds" in text for text in caplog.messages))
+        eventually(
+            lambda: any(
+                "did not authenticate within 0.05 seconds" in text for text in caplog.messages
+            )
+        )
 
 
 def test_an_authenticator_that_admits_too_late_is_overruled(rig: Rig) -> None:
@@ -472,7 +498,11 @@ def test_close_ends_a_handshake(rig: Rig, kind: type[Server]) -> None:
     ],
 )
 def test_full_control_for_everybody_is_warned_of(
-    caplog: pytest.LogCaptureFixture, service: Any, hostname: str | None, authenticator: Any, warned: bool
+    caplog: pytest.LogCaptureFixture,
+    service: Any,
+    hostname: str | None,
+    authenticator: Any,
+    warned: bool,
 ) -> None:
     server = ThreadedServer(service, hostname=hostname, authenticator=authenticator)
     server._listen()
@@ -636,13 +666,21 @@ def test_a_request_that_arrives_along_with_a_reply_is_served(rig: Rig) -> None:
 
     class Asking(Echo):
         def exposed_ask(self) -> None:
-            self.asked = in_thread(lambda: self.came[0].async_request(consts.HANDLE_PING, "ping").value)
+            self.asked = in_thread(
+                lambda: self.came[0].async_request(consts.HANDLE_PING, "ping").value
+            )
 
     service = Asking()
     peer = rig.raw_client(rig.serve(service, kind=ThreadPoolServer))
     _, (label, root) = peer.request(consts.HANDLE_GETROOT)
     assert label == consts.LABEL_REMOTE_REF
-    boxed = (consts.LABEL_TUPLE, ((consts.LABEL_LOCAL_REF, root), *((consts.LABEL_VALUE, value) for value in ("ask", (), ()))))
+    boxed = (
+        consts.LABEL_TUPLE,
+        (
+            (consts.LABEL_LOCAL_REF, root),
+            *((consts.LABEL_VALUE, value) for value in ("ask", (), ())),
+        ),
+    )
     peer.send(b"\x01" + brine.dump((7, (consts.HANDLE_CALLATTR, boxed))))
     ping = next(payload for payload in iter(peer.receive, None) if payload[0] == consts.MSG_REQUEST)
     seq, _ = brine.load(ping[1:])
@@ -650,7 +688,11 @@ def test_a_request_that_arrives_along_with_a_reply_is_served(rig: Rig) -> None:
     request = b"\x01" + brine.dump((8, (consts.HANDLE_PING, (consts.LABEL_VALUE, ("pong",)))))
     # The thread reads on by now, and the worker that served "ask" has passed the connection on.
     eventually(lambda: service.came[0]._is_being_read)
-    peer.sock.sendall(b"".join(struct.pack("!LB", len(payload), 0) + payload + b"\n" for payload in (reply, request)))
+    peer.sock.sendall(
+        b"".join(
+            struct.pack("!LB", len(payload), 0) + payload + b"\n" for payload in (reply, request)
+        )
+    )
     # The answer to "ask" may come first or be here already.
     assert answer_to(peer, 8) == (consts.LABEL_VALUE, "pong")
     assert service.asked.result(PATIENCE) == "ping"
@@ -688,7 +730,9 @@ def test_slow_newcomers_of_a_pool_do_not_delay_who_is_served(rig: Rig, gate: typ
     assert conn.root.quick() == 1
 
 
-def test_a_pool_worker_survives_an_interrupt_raised_by_a_request(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pool_worker_survives_an_interrupt_raised_by_a_request(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
     class Rude(Echo):
         def exposed_interrupt(self) -> None:
             raise KeyboardInterrupt

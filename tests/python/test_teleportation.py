@@ -18,7 +18,9 @@ from rpyc.utils.teleportation import CODEOBJ_MAGIC, export_function, import_func
 
 def again(function: Callable[..., Any], globals: Any = None) -> Any:
     """Export, put on the wire, take off it, import."""
-    return import_function(brine.load(brine.dump(export_function(function))), {} if globals is None else globals)
+    return import_function(
+        brine.load(brine.dump(export_function(function))), {} if globals is None else globals
+    )
 
 
 # ------------------------------------------------------------------- the functions
@@ -81,13 +83,22 @@ def test_a_function_survives() -> None:
     assert copy is not simple
     for args, kwargs in (((1,), {}), ((1, 5, 6, 7), {}), ((1,), {"c": 9, "d": 4})):
         assert copy(*args, **kwargs) == simple(*args, **kwargs)
-    assert (copy.__name__, copy.__module__, copy.__defaults__, copy.__kwdefaults__) == ("simple", "elsewhere", (2,), {"c": 3})
+    assert (copy.__name__, copy.__module__, copy.__defaults__, copy.__kwdefaults__) == (
+        "simple",
+        "elsewhere",
+        (2,),
+        {"c": 3},
+    )
     assert again(positional)(1, 2) == 12
     with pytest.raises(TypeError, match="positional-only"):
         again(positional)(a=1, b=2)
 
 
-@pytest.mark.parametrize("function", [nested, generating, handling, constants, handling], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "function",
+    [nested, generating, handling, constants, handling],
+    ids=lambda function: function.__name__,
+)
 def test_what_a_function_is_made_of_survives(function: Any) -> None:
     args = () if function is constants else (0,) if function is handling else (4,)
     mine, theirs = function(*args), again(function)(*args)
@@ -113,7 +124,11 @@ def test_the_exported_form() -> None:
     assert (name, module, defaults, kwdefaults) == ("simple", __name__, (2,), (("c", 3),))
     assert len(code) == (18 if sys.version_info >= (3, 11) else 16)
     assert export_function(positional)[2:4] == (None, None)
-    markers = [item for item in export_function(nested)[4][7] if isinstance(item, tuple) and item[0] == CODEOBJ_MAGIC]
+    markers = [
+        item
+        for item in export_function(nested)[4][7]
+        if isinstance(item, tuple) and item[0] == CODEOBJ_MAGIC
+    ]
     assert len(markers) == 2
     assert CODEOBJ_MAGIC == "MAg1c J0hNNzo0hn ZqhuBP17LQk8"
 
@@ -163,7 +178,9 @@ def test_a_constant_that_is_no_plain_value() -> None:
     def fine() -> int:
         return 12345
 
-    fine.__code__ = fine.__code__.replace(co_consts=tuple([] if const == 12345 else const for const in fine.__code__.co_consts))
+    fine.__code__ = fine.__code__.replace(
+        co_consts=tuple([] if const == 12345 else const for const in fine.__code__.co_consts)
+    )
     with pytest.raises(TypeError, match=r"constant \[\]"):
         export_function(fine)
 

@@ -19,7 +19,9 @@ from rpyc.utils.factory import ssl_connect
 from rpyc.utils.server import ForkingServer, OneShotServer, Server, ThreadedServer, ThreadPoolServer
 
 # Python 3.12 warns of forking next to threads, which the tests have.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 
 class Certificates:
@@ -28,13 +30,43 @@ class Certificates:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for authority in ("ca", "other"):
-            self._openssl("req", "-x509", "-nodes", *_KEY, "-subj", f"/CN={authority}", "-days", "2", *_SIGNS, keyout=f"{authority}.key", out=f"{authority}.crt")
-        (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
-        for name, authority in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
-            self._openssl("req", "-nodes", *_KEY, "-subj", f"/CN={name}", keyout=f"{name}.key", out=f"{name}.csr")
             self._openssl(
-                "x509", "-req", "-CAcreateserial", "-days", "2",
-                out=f"{name}.crt", CA=f"{authority}.crt", CAkey=f"{authority}.key", extfile="names", **{"in": f"{name}.csr"},
+                "req",
+                "-x509",
+                "-nodes",
+                *_KEY,
+                "-subj",
+                f"/CN={authority}",
+                "-days",
+                "2",
+                *_SIGNS,
+                keyout=f"{authority}.key",
+                out=f"{authority}.crt",
+            )
+        (folder / "names").write_text(
+            "subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n"
+        )
+        for name, authority in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
+            self._openssl(
+                "req",
+                "-nodes",
+                *_KEY,
+                "-subj",
+                f"/CN={name}",
+                keyout=f"{name}.key",
+                out=f"{name}.csr",
+            )
+            self._openssl(
+                "x509",
+                "-req",
+                "-CAcreateserial",
+                "-days",
+                "2",
+                out=f"{name}.crt",
+                CA=f"{authority}.crt",
+                CAkey=f"{authority}.key",
+                extfile="names",
+                **{"in": f"{name}.csr"},
             )
 
     def __getitem__(self, name: str) -> str:
@@ -45,7 +77,11 @@ class Certificates:
         return {"keyfile": self[f"{name}.key"], "certfile": self[f"{name}.crt"]}
 
     def _openssl(self, *arguments: str, **files: str) -> None:
-        named = [word for option, name in files.items() for word in (f"-{option}", str(self._folder / name))]
+        named = [
+            word
+            for option, name in files.items()
+            for word in (f"-{option}", str(self._folder / name))
+        ]
         subprocess.run(["openssl", *arguments, *named], check=True, capture_output=True, timeout=60)
 
 
@@ -109,7 +145,9 @@ Connect = Callable[..., Any]
 
 
 @pytest.mark.parametrize("kind", [ThreadedServer, ThreadPoolServer, ForkingServer, OneShotServer])
-def test_encrypts_without_asking_who_it_is(serve: Serve, connect: Connect, kind: type[Server]) -> None:
+def test_encrypts_without_asking_who_it_is(
+    serve: Serve, connect: Connect, kind: type[Server]
+) -> None:
     conn = connect(serve(kind))
     assert conn.root.subject() is None
     assert conn.root.echo(b"x" * 300_000) == b"x" * 300_000
@@ -126,7 +164,9 @@ def test_a_client_certificate_becomes_the_credentials(
 
 def test_a_classic_session(rig: Rig, serve: Serve, certificates: Certificates) -> None:
     server = serve(service=rpyc.ClassicService, ca_certs=certificates["ca.crt"])
-    conn = classic.ssl_connect("localhost", server.port, **certificates.of("client"), ca_certs=certificates["ca.crt"])
+    conn = classic.ssl_connect(
+        "localhost", server.port, **certificates.of("client"), ca_certs=certificates["ca.crt"]
+    )
     rig.on_end(close_quietly, conn)
     assert conn.modules.sys is not None
     conn.execute("x = 6 * 7")
@@ -139,7 +179,12 @@ def test_a_classic_session(rig: Rig, serve: Serve, certificates: Certificates) -
 )
 @pytest.mark.parametrize("kind", [ThreadedServer, ThreadPoolServer])
 def test_a_refused_client_is_told_why(
-    serve: Serve, connect: Connect, certificates: Certificates, kind: type[Server], shown: str | None, alert: str
+    serve: Serve,
+    connect: Connect,
+    certificates: Certificates,
+    kind: type[Server],
+    shown: str | None,
+    alert: str,
 ) -> None:
     """The refusal must overtake neither the client's first requests nor be overtaken by a reset."""
     server = serve(kind, ca_certs=certificates["ca.crt"])
@@ -149,12 +194,16 @@ def test_a_refused_client_is_told_why(
     eventually(lambda: not server.clients)
 
 
-def test_certificates_can_be_required_without_naming_authorities(serve: Serve, connect: Connect) -> None:
+def test_certificates_can_be_required_without_naming_authorities(
+    serve: Serve, connect: Connect
+) -> None:
     with pytest.raises(EOFError, match="certificate required|CERTIFICATE_REQUIRED"):
         connect(serve(cert_reqs=ssl.CERT_REQUIRED)).root.echo(1)
 
 
-def test_authorities_without_requirement(serve: Serve, connect: Connect, certificates: Certificates) -> None:
+def test_authorities_without_requirement(
+    serve: Serve, connect: Connect, certificates: Certificates
+) -> None:
     server = serve(ca_certs=certificates["ca.crt"], cert_reqs=ssl.CERT_OPTIONAL)
     assert connect(server).root.subject() is None
     assert connect(server, **certificates.of("client")).root.subject() == CLIENT
@@ -173,10 +222,18 @@ def test_authorities_without_requirement(serve: Serve, connect: Connect, certifi
     ],
 )
 def test_what_a_client_verifies(
-    serve: Serve, connect: Connect, certificates: Certificates, options: dict[str, Any], host: str, accepted: bool
+    serve: Serve,
+    connect: Connect,
+    certificates: Certificates,
+    options: dict[str, Any],
+    host: str,
+    accepted: bool,
 ) -> None:
     server = serve()
-    given = {name: certificates[value] if name == "ca_certs" else value for name, value in options.items()}
+    given = {
+        name: certificates[value] if name == "ca_certs" else value
+        for name, value in options.items()
+    }
     if accepted:
         assert connect(server, host, **given).root.echo(1) == 1
     else:
@@ -200,7 +257,9 @@ def test_cert_none_is_the_default_of_classic_mode(serve: Serve, rig: Rig) -> Non
 def test_classic_mode_honours_what_is_required(serve: Serve, certificates: Certificates) -> None:
     server = serve(service=rpyc.ClassicService)
     with pytest.raises(ssl.SSLCertVerificationError):
-        classic.ssl_connect("127.0.0.1", server.port, ca_certs=certificates["ca.crt"], cert_reqs=ssl.CERT_REQUIRED)
+        classic.ssl_connect(
+            "127.0.0.1", server.port, ca_certs=certificates["ca.crt"], cert_reqs=ssl.CERT_REQUIRED
+        )
 
 
 @pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLSv1_2 is deprecated")
@@ -239,7 +298,11 @@ def test_close_ends_tls_connections(serve: Serve, connect: Connect) -> None:
 
 
 def test_an_authenticator_alone(certificates: Certificates) -> None:
-    authenticator = SSLAuthenticator(Path(certificates["server.key"]), Path(certificates["server.crt"]), Path(certificates["ca.crt"]))
+    authenticator = SSLAuthenticator(
+        Path(certificates["server.key"]),
+        Path(certificates["server.crt"]),
+        Path(certificates["ca.crt"]),
+    )
     assert authenticator.keyfile == certificates["server.key"]
     assert authenticator.cert_reqs == ssl.CERT_REQUIRED
     ours, theirs = socket.socketpair()

@@ -56,7 +56,9 @@ class Interpreter:
     def popen(self, script: Folder, new_session: bool) -> Process:
         assert new_session
         pipe = subprocess.PIPE
-        self.started.append(Process([*self.argv, str(script.path)], stdin=pipe, stdout=pipe, stderr=pipe))
+        self.started.append(
+            Process([*self.argv, str(script.path)], stdin=pipe, stdout=pipe, stderr=pipe)
+        )
         return self.started[-1]
 
 
@@ -189,7 +191,9 @@ def test_the_far_side_removes_its_directory(machine: DirectMachine) -> None:
     server.close()
 
 
-def test_a_tunnel_is_used_where_there_are_no_direct_sockets(machines: list[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tunnel_is_used_where_there_are_no_direct_sockets(
+    machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = Machine()
     machines.append(machine)
     real = SocketStream._connect
@@ -202,7 +206,10 @@ def test_a_tunnel_is_used_where_there_are_no_direct_sockets(machines: list[Machi
     monkeypatch.setattr(SocketStream, "_connect", staticmethod(connect))
     server = DeployedServer(machine)
     assert server.tun is machine.tunnels[0]
-    assert (server.tun.local_port, server.tun.remote_port) == (server.local_port, server.remote_port)
+    assert (server.tun.local_port, server.tun.remote_port) == (
+        server.local_port,
+        server.remote_port,
+    )
     conn: Any = server.classic_connect()
     assert conn.eval("6 * 7") == 42
     conn.close()
@@ -240,14 +247,18 @@ def test_server_service_and_setup_can_be_chosen(machine: DirectMachine) -> None:
     conn: Any = server.classic_connect()
     assert conn.root.exposed_extra == "extra"
     assert conn.eval("type(__import__('gc').get_objects).__name__") == "builtin_function_or_method"
-    conn.execute("import gc; kinds = {type(o).__name__ for o in gc.get_objects()}; loggers = __import__('logging').root.manager.loggerDict")
+    conn.execute(
+        "import gc; kinds = {type(o).__name__ for o in gc.get_objects()}; loggers = __import__('logging').root.manager.loggerDict"
+    )
     assert conn.eval("'ThreadPoolServer' in kinds and 'own' in loggers")
     conn.close()
     server.close()
 
 
 def test_the_script_can_be_chosen(machine: DirectMachine) -> None:
-    script = zerodeploy.SERVER_SCRIPT.replace("logger = None", "os.environ['MARK'] = '$SERVICE_CLASS$'; logger = None")
+    script = zerodeploy.SERVER_SCRIPT.replace(
+        "logger = None", "os.environ['MARK'] = '$SERVICE_CLASS$'; logger = None"
+    )
     server = DeployedServer(machine, server_script=script)
     conn: Any = server.classic_connect()
     assert conn.modules.os.environ["MARK"] == "SlaveService"
@@ -291,7 +302,9 @@ def test_a_program_that_is_no_server_is_told(machine: DirectMachine) -> None:
     expect_failure(machine, "what now?", server_script="print('what now?'); input()")
 
 
-def test_a_silent_program_is_not_waited_for_for_ever(machine: DirectMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_program_is_not_waited_for_for_ever(
+    machine: DirectMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(zerodeploy, "_START_TIMEOUT", 0.3)
     expect_failure(machine, "", server_script="input()")
 

@@ -56,6 +56,12 @@ impl SeenMethods {
         }
     }
 
+    /// All attributes may be something else: one was set, maybe under its other name.
+    pub(crate) fn clear(&self) {
+        let names = std::mem::take(&mut *self.names.lock());
+        drop(names);
+    }
+
     /// A proxy of the method, not fetched, if the attribute was seen to be one.
     pub(crate) fn find<'py>(
         &self,

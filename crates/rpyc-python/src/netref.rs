@@ -240,7 +240,7 @@ impl PyNetref {
         if is_local(name)? {
             return generic_setattr(slf, name, Some(value));
         }
-        slf.get().methods.forget(name);
+        slf.get().methods.clear();
         request(slf, Handler::SetAttr, [name.as_any(), value]).map(drop)
     }
 
@@ -248,7 +248,7 @@ impl PyNetref {
         if is_local(name)? {
             return generic_setattr(slf, name, None);
         }
-        slf.get().methods.forget(name);
+        slf.get().methods.clear();
         request(slf, Handler::DelAttr, [name.as_any()]).map(drop)
     }
 
