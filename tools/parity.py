@@ -1,11 +1,11 @@
 """Compares the Python interface of this package with that of RPyC 6.0.2, as both are installed.
 
     python tools/parity.py            write docs/parity.md
-    python tools/parity.py --check    report what nobody has accounted for; exit code 1 if there is anything
+    python tools/parity.py --check    report what nobody has accounted for, and an outdated table; exit code 1 then
     python tools/parity.py --dump     describe the package that this interpreter imports, as JSON
 
 Run it with the interpreter that has this package. The other one is named by RPYC_RIVAL_PYTHON (default
-`.venv-rival/bin/python`), and must be of the same Python version: signatures of inherited methods depend on it.
+`.venv-rival/bin/python`).
 
 Both packages are described by the same program, from outside: names, kinds, signatures, values. What differs must be in
 tests/parity-differences.toml, with its reason; an entry that applies to nothing is an error too.
@@ -30,6 +30,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import keyword
 import os
 import socket
 import struct
@@ -87,7 +88,7 @@ LISTED = {
     "rpyc.utils.zerodeploy": "TimeoutExpired",
 }
 
-# Likewise for members of classes; every `_handle_*` counts too.
+# Likewise for members of classes.
 LISTED_MEMBERS = frozenset(
     """_conn _is_ready _is_exc _callbacks _obj _ttl _config _channel _local_root _remote_root _local_objects
     _proxy_cache _netref_classes_cache _request_callbacks _HANDLERS _last_traceback _recvlock _sendlock _recv_event
@@ -95,7 +96,9 @@ LISTED_MEMBERS = frozenset(
     _dispatch _dispatch_request _seq_request_callback _async_request _get_seq_id _cleanup _check_attr _access_attr
     _request_handlers _protocol _rpyc_getattr _rpyc_setattr _rpyc_delattr _connect _install _dict _listen _register
     _start_in_thread _accept_method _authenticate_and_serve_client _serve_client _handle_connection _bg_register
-    _active_connection_queue""".split()
+    _active_connection_queue _handle_ping _handle_close _handle_getroot _handle_getattr _handle_delattr _handle_setattr
+    _handle_call _handle_callattr _handle_repr _handle_str _handle_cmp _handle_hash _handle_instancecheck _handle_dir
+    _handle_pickle _handle_del _handle_inspect _handle_buffiter _handle_oldslicing _handle_ctxexit""".split()
 )
 
 # Special attributes that say how a class was written, not what it can do. The constructor is part of the class's row.
@@ -105,8 +108,11 @@ BOILERPLATE = frozenset(
     __annotate_func__ __annotations_cache__""".split()
 )
 
-# Attributes that wait for the peer; a specimen has none.
-ASKING = frozenset({"root", "value", "error"})
+# Attributes that ask or serve the peer; a specimen has none.
+ASKING = frozenset({"root", "value", "error", "ready"})
+
+# What depends on the version of Python, and what it should be.
+VERSION_FLAGS = {"is_py_gte310": sys.version_info >= (3, 10), "is_py_gte311": sys.version_info >= (3, 11)}
 
 
 @dataclasses.dataclass
@@ -117,7 +123,7 @@ class Name:
     kind: str
     value: str = ""
     parameters: list[str] | None = None
-    bases: list[str] | None = None
+    bases: list[str] = dataclasses.field(default_factory=list)
     counts: bool = True
     starred: bool = True
     """Whether `import *` brings it; true for members."""
@@ -130,10 +136,15 @@ class Name:
 
     def accepts(self, other: Name) -> bool:
         """Whether every call that the other one accepts works here: it has the same parameters, then optional ones."""
-        if None in (mine := self.parameters, theirs := other.parameters) or self.bases != other.bases:
+        mine, theirs = self.parameters, other.parameters
+        if mine is None or theirs is None or (self.bases, self.value) != (other.bases, other.value):
             return False
         more = mine[len(theirs) :]
         return mine[: len(theirs)] == theirs and all("=" in name or name.startswith("*") for name in more)
+
+
+class ParityError(Exception):
+    """The comparison is not possible."""
 
 
 def main() -> int:
@@ -145,9 +156,15 @@ def main() -> int:
     if options.dump:
         json.dump(dump(), sys.stdout)
         return 0
-    rows, complaints = examine()
+    try:
+        rows, complaints = examine()
+    except ParityError as error:
+        print(f"parity: {error}", file=sys.stderr)
+        return 2
     if not options.check:
         TABLE.write_text(render(rows), encoding="utf-8")
+    elif not TABLE.exists() or TABLE.read_text(encoding="utf-8") != render(rows):
+        complaints.append(f"{TABLE.name} is out of date: run this program without --check")
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     return 1 if complaints else 0
@@ -169,30 +186,31 @@ class Row:
 
 
 def examine() -> tuple[list[Row], list[str]]:
-    """Compare the two packages: the rows of the table, and what is wrong with them, one line each."""
+    """Compare the two packages: the rows of the table, and what nobody has accounted for, one line each.
+
+    Raises `ParityError` if an interpreter or its package is not what it should be.
+    """
     ours = describe(sys.executable)
     theirs = describe(os.environ.get("RPYC_RIVAL_PYTHON") or str(ROOT / ".venv-rival" / "bin" / "python"))
     if not ours["native"] or theirs["native"]:
-        raise SystemExit(f"parity: expected this package at {ours['where']}, and RPyC at {theirs['where']}")
-    if ours["python"] != theirs["python"]:
-        raise SystemExit(f"parity: Python {ours['python']} here, {theirs['python']} there: use the same one")
+        raise ParityError(f"expected this package at {ours['where']}, and RPyC at {theirs['where']}")
     rows = compare(theirs["names"], ours["names"])
     return rows, account(rows)
 
 
 def describe(python: str) -> dict[str, Any]:
-    """What `dump` says under that interpreter, with `Name`s for names. SystemExit if it fails."""
+    """What `dump` says under that interpreter, with `Name`s for names. ParityError if it fails."""
     # Isolated: nothing but the interpreter's own packages; and the defaults, whatever this machine has set.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RPYC_")}
     command = [python, "-I", str(Path(__file__).resolve()), "--dump"]
     try:
         done = subprocess.run(command, capture_output=True, env=environment, timeout=DUMP_TIMEOUT, check=True)
     except OSError as error:
-        raise SystemExit(f"parity: {python} does not start: {error}; run `make rival`, or set RPYC_RIVAL_PYTHON") from None
+        raise ParityError(f"{python} does not start: {error}; run `make rival`, or set RPYC_RIVAL_PYTHON") from None
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"parity: the dump under {python} failed:\n{error.stderr.decode()}") from None
+        raise ParityError(f"the dump under {python} failed:\n{error.stderr.decode()}") from None
     except subprocess.TimeoutExpired:
-        raise SystemExit(f"parity: the dump under {python} took over {DUMP_TIMEOUT:.0f} s") from None
+        raise ParityError(f"the dump under {python} took over {DUMP_TIMEOUT:.0f} s") from None
     found: dict[str, Any] = json.loads(done.stdout)
     found["names"] = {path: Name(**fields) for path, fields in found["names"].items()}
     return found
@@ -207,9 +225,11 @@ def compare(theirs: dict[str, Name], ours: dict[str, Name]) -> list[Row]:
         parent = path.rpartition(".")[0]
         if not any(name.counts for name in known) or (parent in theirs) != (parent in ours):
             continue
+        if their is None and known[0].kind == "special method":
+            continue
         if their is not None and our is not None:
             # Classes in between are the implementation's business.
-            our.bases = [base for base in our.bases or () if base in (their.bases or ())]
+            our.bases = [base for base in our.bases if base in their.bases]
         rows.append(Row(path, known[0].module, their, our, _verdict(their, our)))
     return sorted(rows, key=lambda row: (row.module, row.path))
 
@@ -219,7 +239,8 @@ def _verdict(their: Name | None, our: Name | None) -> str:
         return "missing"
     if their is None:
         return "extra"
-    if their.counts and their.starred and not our.starred:
+    merely_imported = their.kind == "module" and their.value
+    if their.counts and their.starred and not our.starred and not merely_imported:
         our.value += " (not by import *)"
     if (their.kind, their.text()) == (our.kind, our.text()):
         return "same"
@@ -258,9 +279,10 @@ def render(rows: list[Row]) -> str:
     lines = [
         "# Parity with RPyC 6.0.2",
         "",
-        "Made by `tools/parity.py` from the two installed packages (Python " + _python() + "); do not edit. The rule for what counts is",
-        "at the top of that program. An empty cell under *here* means: the same. *extra* is what this package adds: a name,",
-        "or optional parameters. The reasons come from `tests/parity-differences.toml`.",
+        "Made by `tools/parity.py` from the two installed packages; do not edit. The rule for what counts is at the top of",
+        "that program. An empty cell under *here* means: the same. *extra* is what this package adds: a name, or optional",
+        "parameters. The reasons come from `tests/parity-differences.toml`; [differences.md](differences.md) is the same",
+        "for behaviour.",
         "",
         f"{len(rows)} names: {counts['same']} same, {counts['extra']} extra, {counts['differs']} differ, "
         f"{counts['missing']} missing.",
@@ -287,10 +309,6 @@ def _cell(name: Name | None, kind: str) -> str:
     return text if name.kind == kind else f"{name.kind} {text}"
 
 
-def _python() -> str:
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
 # Describing what is installed. From here on, nothing is known of the other package.
 
 
@@ -307,7 +325,8 @@ def dump() -> dict[str, Any]:
                 continue
             names[path] = _describe(Name(module, ""), value, path, homes)
             names[path].counts = _counts(modules, module, key, value)
-            names[path].starred = key in getattr(content, "__all__", () if key.startswith("_") else (key,))
+            exported = key in getattr(content, "__all__", () if key.startswith("_") else (key,))
+            names[path].starred = exported and not keyword.iskeyword(key)
             if isinstance(value, type) and homes.get(id(value)) == path:
                 classes.append((module, path, value))
             if key == "DEFAULT_CONFIG" and homes.get(id(value)) == path:
@@ -319,7 +338,6 @@ def dump() -> dict[str, Any]:
         for module, path, cls in sorted(classes, key=lambda found: len(found[2].__mro__)):
             names.update(_members(module, path, cls, instances.get(cls), homes, names))
     return {
-        "python": _python(),
         "where": sys.executable,
         "native": importlib.util.find_spec("rpyc._rpyc") is not None,
         "names": {path: dataclasses.asdict(name) for path, name in names.items()},
@@ -377,7 +395,11 @@ def _describe(name: Name, value: Any, path: str, homes: dict[int, str]) -> Name:
     if home != path:
         name.value = f" = {home}"
     elif name.kind == "constant":
-        name.value = _literal(value, homes)
+        key = path.rpartition(".")[2]
+        # The keys have rows of their own.
+        name.value = "" if key == "DEFAULT_CONFIG" else _literal(value, homes)
+        if value is VERSION_FLAGS.get(key):
+            name.value = "the truth about this Python"
     else:
         name.parameters = _parameters(value, homes)
     if name.kind == "class" and home == path:
@@ -390,13 +412,17 @@ def _members(
 ) -> dict[str, Name]:
     """The members of a class, and the attributes of its specimen. Those of bases described elsewhere do not count."""
     found: dict[str, Name] = {}
-    bases = [base for base in cls.__mro__ if _is_of_package(base)]
+    bases = cls.__mro__[:-1]
     elsewhere = [homes[id(base)] for base in bases[1:] if id(base) in homes]
     for base in bases:
         for key, raw in vars(base).items():
             if key not in BOILERPLATE and (member := f"{path}.{key}") not in found:
                 found[member] = _describe_member(Name(module, ""), cls, key, raw, homes)
-                found[member].counts = _is_listed(key) and (base is cls or id(base) not in homes)
+                at_home = base is cls or _is_of_package(base) and id(base) not in homes
+                found[member].counts = at_home and _is_listed(key)
+        for key in inspect.get_annotations(base):
+            # Set by an instance, sooner or later.
+            found.setdefault(f"{path}.{key}", Name(module, "attribute", counts=False))
     if instance is None:
         return found
     attributes = {path.rpartition(".")[2] for path, name in found.items() if name.kind == "attribute"}
@@ -411,7 +437,7 @@ def _members(
 
 def _is_listed(key: str) -> bool:
     special = key.startswith("__") and key.endswith("__")
-    return special or not key.startswith("_") or key in LISTED_MEMBERS or key.startswith("_handle_")
+    return special or not key.startswith("_") or key in LISTED_MEMBERS
 
 
 def _describe_member(name: Name, cls: type, key: str, raw: Any, homes: dict[int, str]) -> Name:
@@ -425,7 +451,9 @@ def _describe_member(name: Name, cls: type, key: str, raw: Any, homes: dict[int,
         name.kind = "hybrid method" if type(raw).__name__ == "hybridmethod" else "class method"
         name.parameters = _parameters(getattr(cls, key), homes)
     elif inspect.isroutine(raw):
-        name.kind, name.parameters = "method", _parameters(raw, homes)[1:]
+        parameters = _parameters(raw, homes)[1:]
+        # Whether self could be given by name does not matter.
+        name.kind, name.parameters = "method", parameters[parameters[:1] == ["/"] :]
     elif isinstance(raw, type):
         name.kind, name.parameters = "class", _parameters(raw, homes)
     elif hasattr(raw, "__get__"):
@@ -500,9 +528,10 @@ def _specimens(ends: contextlib.ExitStack) -> dict[type, Any]:
     from rpyc.utils import authenticators, classic, registry, server
 
     def stream() -> Any:
-        for end in (pair := socket.socketpair()):
-            ends.callback(end.close)
-        return SocketStream(pair[0])
+        mine, peer = socket.socketpair()
+        ends.callback(mine.close)
+        peer.close()
+        return SocketStream(mine)
 
     conn = Connection(VoidService(), Channel(stream()), {})
     ends.callback(conn.close)

@@ -126,6 +126,16 @@ class Engine:
     @property
     def _end_reason(self) -> str | None: ...
     @property
+    def _peer_misbehaved(self) -> bool: ...
+    def _set_limits(
+        self,
+        frame: int | None,
+        inflated: int | None,
+        backlog: int | None,
+        pending: int | None,
+        exports: int | None,
+    ) -> None: ...
+    @property
     def _is_inherited(self) -> bool: ...
     @property
     def _is_being_read(self) -> bool: ...

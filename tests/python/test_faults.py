@@ -204,8 +204,9 @@ BAD_FRAMES = {
 
 @SERVER_THREADS_MAY_RAISE
 @pytest.mark.parametrize("name", BAD_FRAMES)
-def test_malformed_frames_end_one_connection(rig: Rig, name: str) -> None:
-    """The same for what does not even make a frame, once the sender has stopped sending."""
+def test_malformed_frames_end_one_connection(rig: Rig, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """The same for what does not even make a frame, once the sender has stopped sending. The log says what it was."""
+    caplog.set_level(logging.WARNING)
     service = Service()
     server = rig.serve(service, {"sync_request_timeout": 0.2})
     healthy = rig.connect(server)
@@ -215,6 +216,8 @@ def test_malformed_frames_end_one_connection(rig: Rig, name: str) -> None:
     peer.close()
     eventually(lambda: (service.connected, service.ended) == (2, 1))
     assert healthy.root.same(2) == 2
+    words = "the compressed data is corrupt" if "zlib" in name else "in the middle of a message"
+    eventually(lambda: words in caplog.text)
 
 
 def test_announced_lengths_cost_nothing(rig: Rig) -> None:

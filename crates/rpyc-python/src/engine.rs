@@ -61,7 +61,7 @@ pub(crate) struct Engine {
     process: AtomicU64,
     /// In thread-bound mode: the threads of the connection.
     bound: OnceLock<BoundThreads>,
-    limits: Limits,
+    limits: OnceLock<Limits>,
 }
 
 impl Engine {
@@ -76,8 +76,8 @@ impl Engine {
         self.native.is_native(conn)
     }
 
-    pub(crate) const fn limits(&self) -> &Limits {
-        &self.limits
+    pub(crate) fn limits(&self) -> &Limits {
+        self.limits.get_or_init(Limits::default)
     }
 
     pub(crate) fn config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
@@ -312,7 +312,7 @@ impl Engine {
             1
         };
         self.link
-            .set(Link::new(transport, self.limits, prefix))
+            .set(Link::new(transport, *self.limits(), prefix))
             .map_err(|_| PyRuntimeError::new_err("the connection is open already"))
     }
 }
@@ -367,7 +367,7 @@ impl Engine {
             dialect: AtomicU8::new(0),
             process: AtomicU64::new(threads::process()),
             bound: OnceLock::new(),
-            limits: Limits::default(),
+            limits: OnceLock::new(),
         }
     }
 
@@ -446,6 +446,38 @@ impl Engine {
             let cause = reason.map_or(EndCause::Closed, EndCause::Face);
             py.detach(|| link.finish(cause));
         }
+    }
+
+    /// Whether the link ended because of what the peer sent.
+    #[getter]
+    fn _peer_misbehaved(&self) -> bool {
+        let end = self.link.get().and_then(Link::end);
+        end.is_some_and(|end| {
+            matches!(
+                end.cause(),
+                EndCause::Cut | EndCause::Frame(_) | EndCause::Message(_) | EndCause::Face(_)
+            )
+        })
+    }
+
+    /// Sets limits on what the peer can make us do; None leaves one as it is. To be called before
+    /// the connection is opened. Sizes are bytes.
+    fn _set_limits(
+        &self,
+        frame: Option<usize>,
+        inflated: Option<usize>,
+        backlog: Option<usize>,
+        pending: Option<usize>,
+        exports: Option<usize>,
+    ) {
+        let defaults = Limits::default();
+        let _ = self.limits.set(Limits {
+            frame: frame.unwrap_or(defaults.frame),
+            inflated: inflated.unwrap_or(defaults.inflated),
+            backlog: backlog.unwrap_or(defaults.backlog),
+            pending: pending.unwrap_or(defaults.pending),
+            exports: exports.unwrap_or(defaults.exports),
+        });
     }
 
     /// Whether the connection was inherited by a fork and not used since.

@@ -38,7 +38,8 @@ mod threads;
 mod transport;
 mod waiter;
 
-#[pymodule]
+// Proxies are found by their address, which is sound under the interpreter lock only.
+#[pymodule(gil_used = true)]
 mod _rpyc {
     #[pymodule_export]
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};

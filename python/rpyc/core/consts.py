@@ -1,6 +1,6 @@
 """The numbers of the protocol: 3 messages, 4 labels, 20 handlers.
 
-Source: ``protocol.md``, sections 5, 6, 14 and 18 of the specification.
+Source: ``protocol.md``, sections 5, 6, 14 and 18.
 """
 
 from __future__ import annotations

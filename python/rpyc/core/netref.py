@@ -108,11 +108,12 @@ class NetrefMetaclass(type):
             return f"<netref class '{cls.__module__}.{cls.__name__}'>"
         return f"<netref class '{cls.__name__}'>"
 
-    def __getattr__(cls, name: str) -> Any:
-        # The native class needs no such method, but programs call it.
-        if name == "__getattr__":
-            return _getattr
-        raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+    def __getattr__(cls, *args: Any) -> Any:
+        # Python asks here for missing attributes of a class. The native class needs no __getattr__
+        # of its own, but programs call it: type(proxy).__getattr__(proxy, name) arrives here, too.
+        if len(args) == 2:  # noqa: PLR2004 - proxy and name
+            return _getattr(*args)
+        raise AttributeError(f"type object {cls.__name__!r} has no attribute {args[0]!r}")
 
 
 _rpyc.set_metaclass(NetrefMetaclass)

@@ -52,6 +52,13 @@ UNBOUND_THREAD_ID = 0
 """The thread id of messages that any thread may handle."""
 
 _connection_numbers: Iterator[int] = itertools.count(1)
+_LIMITS = (
+    "max_frame_size",
+    "max_inflated_size",
+    "max_backlog",
+    "max_pending_requests",
+    "max_exported_objects",
+)
 _PING_DATA = "abcdefghijklmnopqrstuvwxyz" * 20
 
 
@@ -102,6 +109,7 @@ class Connection(PortablePath):
         self._sendlock = threading.Lock()
         self._send_queue: deque[bytes] = deque()
         self._recv_event = threading.Condition()
+        self._set_limits(*(self._config[key] for key in _LIMITS))
         if self._config["protocol_version"] is not None:
             self._speak(self._config["protocol_version"])
         if self._bind_threads:
@@ -218,14 +226,18 @@ class Connection(PortablePath):
         return served
 
     def serve_all(self) -> None:
-        """Handle messages until the connection ends, then close it."""
+        """Handle messages until the connection ends, then close it.
+
+        Raises ``ValueError`` if the connection ended because of what the peer sent.
+        """
         try:
             if _is_original(self, "serve"):
                 self._serve_forever()
             while True:
                 self.serve(None)
         except EOFError:
-            pass
+            if self._peer_misbehaved:
+                raise ValueError(self._end_reason) from None
         except OSError:
             if not self.closed:
                 raise

@@ -2,7 +2,7 @@
 
 A mark is the attribute ``__exposed__`` of a member; its value is a name prefix. Publishing a class
 gives each marked member a twin: the same member under prefix + name, which is what a connection
-looks for (``config.md``, sections 2 and 6).
+looks for (``docs/access.md``, sections 2 and 6).
 """
 
 from __future__ import annotations

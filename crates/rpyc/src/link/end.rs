@@ -19,6 +19,8 @@ pub enum EndCause {
     Closed,
     /// The peer closed its side.
     PeerClosed,
+    /// The peer closed its side in the middle of a message.
+    Cut,
     /// The transport failed.
     Io(io::ErrorKind, String),
     /// What arrived are no frames.
@@ -46,6 +48,7 @@ impl fmt::Display for End {
         match &self.cause {
             EndCause::Closed => f.write_str("stream has been closed"),
             EndCause::PeerClosed => f.write_str("connection closed by peer"),
+            EndCause::Cut => f.write_str("connection closed by peer in the middle of a message"),
             EndCause::Io(_, text) => write!(f, "the connection was lost: {text}"),
             EndCause::Frame(error) => write!(f, "the peer sent a malformed frame: {error}"),
             EndCause::Message(error) => write!(f, "the peer sent a malformed message: {error}"),

@@ -388,8 +388,9 @@ impl<T: Transport, W> Link<T, W> {
         while !inbox.settle() {
             let received = self.transport.receive(&mut inbox, slice);
             if !matches!(received, Ok(Received::Data)) {
+                let cut = inbox.held() > 0;
                 drop(inbox);
-                self.note_received(received);
+                self.note_received(received, cut);
                 return;
             }
             // A part of a frame. However slowly the rest comes, the slice is not prolonged.
@@ -402,9 +403,11 @@ impl<T: Transport, W> Link<T, W> {
         }
     }
 
-    fn note_received(&self, received: std::io::Result<Received>) {
+    /// Keeps the end of the stream, if this is it. `cut`: a part of a message is here.
+    fn note_received(&self, received: std::io::Result<Received>, cut: bool) {
         let cause = match received {
             Ok(Received::Data | Received::Nothing) => return,
+            Ok(Received::End) if cut => EndCause::Cut,
             Ok(Received::End) => EndCause::PeerClosed,
             Err(error) => EndCause::Io(error.kind(), error.to_string()),
         };
@@ -484,12 +487,12 @@ impl<T: Transport, W> Link<T, W> {
                 if let Some(inbox) = &mut inbox {
                     let received = self.transport.receive(inbox, Some(Duration::ZERO));
                     inbox.absorb();
-                    self.note_received(received);
+                    self.note_received(received, false);
                 }
             }
             Ok(false) => {}
             Err(error) => {
-                self.note_received(Err(error));
+                self.note_received(Err(error), false);
             }
         }
         drop(inbox);

@@ -34,6 +34,12 @@ DEFAULT_CONFIG: dict[str, Any] = {
     # The protocol's version: 5 for peers with RPyC 4.1 to 5.3, 6 for 6.0. None: 6, unless the peer
     # speaks first and speaks 5.
     "protocol_version": None,
+    # Limits on what the peer can make this side do. None: the engine's own, which are generous.
+    "max_frame_size": None,  # bytes of a frame's body; 4 GiB
+    "max_inflated_size": None,  # bytes of a payload after decompression; 512 MiB
+    "max_backlog": None,  # bytes of requests held while a write is blocked; 256 MiB
+    "max_pending_requests": None,  # requests of ours without an answer; 1,000,000
+    "max_exported_objects": None,  # objects that the peer holds references to; 10,000,000
     # Facts about the connection.
     "connid": None,
     "credentials": None,

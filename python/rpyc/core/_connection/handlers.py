@@ -185,9 +185,10 @@ class Handlers(_rpyc.Engine):
             answer = netref.syncreq(obj, consts.HANDLE_INSTANCECHECK, other_id_pack)
             return bool(answer)
         known = netref._normalized_builtin_types.get(str(other_id_pack[0]))
-        if known is None or other_id_pack[2] == 0:
+        if known is None:
             return False
-        return issubclass(known, obj)
+        # Instance id 0: the other one is the class itself.
+        return issubclass(type(known) if other_id_pack[2] == 0 else known, obj)
 
 
 def _raisable(exc: Any) -> Any:
