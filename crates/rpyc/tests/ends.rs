@@ -200,7 +200,7 @@ fn a_cut_frame_before_the_end_is_no_message() {
         peer.write_all(&whole[..whole.len() - 1]).unwrap();
         drop(peer);
         let stop = client.serve(None).unwrap_err();
-        assert!(matches!(stop.cause(), EndCause::PeerClosed));
+        assert!(matches!(stop.cause(), EndCause::Cut));
     });
 }
 

@@ -56,7 +56,7 @@ impl Endpoint {
     pub(crate) fn request(&mut self, handler: i64, args: Vec<Value>) -> u64 {
         let seq = self.session.begin("request").unwrap();
         let mut out = Writer::new_frame();
-        dispatch::put_request(&mut out, rpyc_proto::message::Dialect::V6, seq, handler);
+        dispatch::put_request(&mut out, message::Dialect::V6, seq, handler);
         boxing::put_boxed(&mut self.model, &mut out, &Value::Tuple(args)).unwrap();
         self.send(out);
         seq
@@ -79,7 +79,7 @@ impl Endpoint {
         };
         let seq = self.session.begin("release").unwrap();
         let mut out = Writer::new_frame();
-        dispatch::put_request(&mut out, rpyc_proto::message::Dialect::V6, seq, 15);
+        dispatch::put_request(&mut out, message::Dialect::V6, seq, 15);
         dispatch::put_target(&mut out, proxy.id.as_bytes(), 1);
         dispatch::put_boxed_with(&mut out, |out| out.put_int(proxy.count.get()));
         self.send(out);
