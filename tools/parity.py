@@ -90,22 +90,12 @@ LISTED = {
 
 # Likewise for members of classes.
 LISTED_MEMBERS = frozenset(
-    """_conn _is_ready _is_exc _callbacks _obj _ttl _config _channel _local_root _remote_root _local_objects
-    _proxy_cache _netref_classes_cache _request_callbacks _HANDLERS _last_traceback _recvlock _sendlock _recv_event
-    _send_queue _seqcounter _closed _bind_threads _threads _box _unbox _box_exc _unbox_exc _netref_factory _send
-    _dispatch _dispatch_request _seq_request_callback _async_request _get_seq_id _cleanup _check_attr _access_attr
-    _request_handlers _protocol _rpyc_getattr _rpyc_setattr _rpyc_delattr _connect _install _dict _listen _register
-    _start_in_thread _accept_method _authenticate_and_serve_client _serve_client _handle_connection _bg_register
-    _active_connection_queue _handle_ping _handle_close _handle_getroot _handle_getattr _handle_delattr _handle_setattr
-    _handle_call _handle_callattr _handle_repr _handle_str _handle_cmp _handle_hash _handle_instancecheck _handle_dir
-    _handle_pickle _handle_del _handle_inspect _handle_buffiter _handle_oldslicing _handle_ctxexit""".split()
+    ["_conn", "_is_ready", "_is_exc", "_callbacks", "_obj", "_ttl", "_config", "_channel", "_local_root", "_remote_root", "_local_objects", "_proxy_cache", "_netref_classes_cache", "_request_callbacks", "_HANDLERS", "_last_traceback", "_recvlock", "_sendlock", "_recv_event", "_send_queue", "_seqcounter", "_closed", "_bind_threads", "_threads", "_box", "_unbox", "_box_exc", "_unbox_exc", "_netref_factory", "_send", "_dispatch", "_dispatch_request", "_seq_request_callback", "_async_request", "_get_seq_id", "_cleanup", "_check_attr", "_access_attr", "_request_handlers", "_protocol", "_rpyc_getattr", "_rpyc_setattr", "_rpyc_delattr", "_connect", "_install", "_dict", "_listen", "_register", "_start_in_thread", "_accept_method", "_authenticate_and_serve_client", "_serve_client", "_handle_connection", "_bg_register", "_active_connection_queue", "_handle_ping", "_handle_close", "_handle_getroot", "_handle_getattr", "_handle_delattr", "_handle_setattr", "_handle_call", "_handle_callattr", "_handle_repr", "_handle_str", "_handle_cmp", "_handle_hash", "_handle_instancecheck", "_handle_dir", "_handle_pickle", "_handle_del", "_handle_inspect", "_handle_buffiter", "_handle_oldslicing", "_handle_ctxexit"]
 )
 
 # Special attributes that say how a class was written, not what it can do. The constructor is part of the class's row.
 BOILERPLATE = frozenset(
-    """__module__ __doc__ __dict__ __weakref__ __slots__ __qualname__ __annotations__ __init__ __new__ __orig_bases__
-    __parameters__ __init_subclass__ __static_attributes__ __firstlineno__ __abstractmethods__ __class_getitem__
-    __annotate_func__ __annotations_cache__""".split()
+    ["__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__qualname__", "__annotations__", "__init__", "__new__", "__orig_bases__", "__parameters__", "__init_subclass__", "__static_attributes__", "__firstlineno__", "__abstractmethods__", "__class_getitem__", "__annotate_func__", "__annotations_cache__"]
 )
 
 # Attributes that ask or serve the peer; a specimen has none.
@@ -350,7 +340,7 @@ def _homes(modules: dict[str, types.ModuleType]) -> dict[int, str]:
     for module, content in modules.items():
         # Its own name before other names for it.
         for key, value in sorted(vars(content).items(), key=lambda item: item[0] != getattr(item[1], "__name__", "")):
-            shared = _is_definition(value) and _is_of_package(value) or isinstance(value, (dict, set))
+            shared = (_is_definition(value) and _is_of_package(value)) or isinstance(value, (dict, set))
             if shared and not key.startswith("__") and _counts(modules, module, key, value):
                 homes.setdefault(id(value), f"{module}.{key}")
     return homes
@@ -368,7 +358,7 @@ def _counts(modules: dict[str, types.ModuleType], module: str, key: str, value: 
     if _is_definition(value):
         return bool(getattr(value, "__module__", None) == module)
     kind = type(value)
-    if kind.__module__ not in {"builtins", "_struct"} and not _is_of_package(kind) or kind.__name__ == "MissingModule":
+    if (kind.__module__ not in {"builtins", "_struct"} and not _is_of_package(kind)) or kind.__name__ == "MissingModule":
         return False
     earlier = MODULES[: MODULES.index(module)]
     return getattr(typing, key, None) is not value and all(vars(modules[one]).get(key) is not value for one in earlier)
@@ -418,7 +408,7 @@ def _members(
         for key, raw in vars(base).items():
             if key not in BOILERPLATE and (member := f"{path}.{key}") not in found:
                 found[member] = _describe_member(Name(module, ""), cls, key, raw, homes)
-                at_home = base is cls or _is_of_package(base) and id(base) not in homes
+                at_home = base is cls or (_is_of_package(base) and id(base) not in homes)
                 found[member].counts = at_home and _is_listed(key)
         for key in inspect.get_annotations(base):
             # Set by an instance, sooner or later.

@@ -6,8 +6,9 @@ import gc
 from typing import Any
 
 import pytest
-import rpyc
 from conftest import Rig, eventually
+
+import rpyc
 from rpyc.core import brine, consts
 from rpyc.core.channel import Channel
 from rpyc.core.netref import BaseNetref
