@@ -15,7 +15,8 @@ tests/parity-differences.toml, with its reason; an entry that applies to nothing
 A public name counts in the module whose `__all__` has it, or, in a module without `__all__`, if it is defined there.
 A constant is defined in the first module, in the order of MODULES, that holds it. Names that docs/api.md lists count
 wherever it lists them: re-exports, and the semi-private names that programs use. So what a module merely imports, and
-its own helpers, do not count. Attributes of instances are read from specimens that are built for it.
+its own helpers, do not count. Attributes of instances are read from specimens that are built for it; what needs a peer
+or another machine (DeployedServer) has none.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ DUMP_TIMEOUT = 60.0
 """Seconds; a dump takes under one."""
 
 WIDTH = 100
-"""Characters of a cell of the table. What is longer is cut there; it is compared in full."""
+"""Characters of a value in the table. What is longer is cut there, unless it differs; it is compared in full."""
 LONGEST_TEXT = 60
 """Characters of a text that is compared; longer ones are programs and messages."""
 
@@ -61,41 +62,58 @@ MODULES = (
     "rpyc.utils.classic", "rpyc.utils.zerodeploy", "rpyc.cli.rpyc_classic", "rpyc.cli.rpyc_registry", "rpyc",
 )  # fmt: skip
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # The names of docs/api.md that the rule for public names leaves out.
 LISTED = {
-    "rpyc": """__author__ __version__ async SocketStream TunneledSocketStream PipeStream Channel Connection Service
+    "rpyc.version": _words("__version__"),
+    "rpyc": _words("""__author__ __version__ async SocketStream TunneledSocketStream PipeStream Channel Connection Service
         BaseNetref AsyncResult GenericException AsyncResultTimeout VoidService SlaveService MasterService ClassicService
         connect_stream connect_channel connect_pipes connect_stdpipes connect ssl_connect list_services discover
         connect_by_service connect_subproc connect_thread ssh_connect async_ timed buffiter BgServingThread restricted
         classic exposed service setup_logger spawn OneShotServer ThreadedServer ThreadPoolServer ForkingServer cli
-        core lib utils version""",
-    "rpyc.core": """SocketStream TunneledSocketStream PipeStream Channel Connection DEFAULT_CONFIG BaseNetref
+        core lib utils version"""),
+    "rpyc.core": _words("""SocketStream TunneledSocketStream PipeStream Channel Connection DEFAULT_CONFIG BaseNetref
         AsyncResult AsyncResultTimeout Service VoidService SlaveService MasterService ClassicService GenericException
-        async_ brine channel consts netref protocol service stream vinegar""",
-    "rpyc.core.async_": "AsyncResultTimeout",
-    "rpyc.core.brine": "_dump _load _dump_registry _load_registry",
-    "rpyc.core.netref": """_make_method _builtin_types _normalized_builtin_types pickle consts get_id_pack""",
-    "rpyc.core.protocol": "get_id_pack",
-    "rpyc.core.vinegar": """_generic_exceptions_cache _exception_classes_cache _get_exception_class
-        exceptions_module""",
-    "rpyc.lib": "colls compat SPAWN_THREAD_PREFIX maxint",
-    "rpyc.lib.compat": """pickle execute Struct BytesIO poll select select_error TimeoutError maxint callable next""",
-    "rpyc.utils": "authenticators classic factory helpers registry server",
-    "rpyc.utils.classic": "SlaveService factory teleport_function",
-    "rpyc.utils.factory": "_get_free_port _server _ssh_connect_lock",
-    "rpyc.utils.helpers": "_Async async syncreq asyncreq HANDLE_BUFFITER HANDLE_CALL",
-    "rpyc.utils.teleportation": "_export_codeobj _import_codetup CODEOBJ_MAGIC CODE_HAVEARG_SIZE decode_codeobj",
-    "rpyc.utils.zerodeploy": "TimeoutExpired",
+        async_ brine channel consts netref protocol service stream vinegar"""),
+    "rpyc.core.async_": _words("AsyncResultTimeout"),
+    "rpyc.core.brine": _words("_dump _load _dump_registry _load_registry"),
+    "rpyc.core.netref": _words("_make_method _builtin_types _normalized_builtin_types pickle consts get_id_pack"),
+    "rpyc.core.protocol": _words("get_id_pack"),
+    "rpyc.core.vinegar": _words("""_generic_exceptions_cache _exception_classes_cache _get_exception_class
+        exceptions_module"""),
+    "rpyc.lib": _words("colls compat SPAWN_THREAD_PREFIX maxint"),
+    "rpyc.lib.compat": _words("""pickle execute Struct BytesIO poll select select_error TimeoutError maxint callable
+        next"""),
+    "rpyc.utils": _words("authenticators classic factory helpers registry server"),
+    "rpyc.utils.classic": _words("SlaveService factory teleport_function"),
+    "rpyc.utils.factory": _words("_get_free_port _server _ssh_connect_lock"),
+    "rpyc.utils.helpers": _words("_Async async syncreq asyncreq HANDLE_BUFFITER HANDLE_CALL"),
+    "rpyc.utils.teleportation": _words("_export_codeobj _import_codetup CODEOBJ_MAGIC CODE_HAVEARG_SIZE decode_codeobj"),
+    "rpyc.utils.zerodeploy": _words("TimeoutExpired"),
 }
 
 # Likewise for members of classes.
-LISTED_MEMBERS = frozenset(
-    ["_conn", "_is_ready", "_is_exc", "_callbacks", "_obj", "_ttl", "_config", "_channel", "_local_root", "_remote_root", "_local_objects", "_proxy_cache", "_netref_classes_cache", "_request_callbacks", "_HANDLERS", "_last_traceback", "_recvlock", "_sendlock", "_recv_event", "_send_queue", "_seqcounter", "_closed", "_bind_threads", "_threads", "_box", "_unbox", "_box_exc", "_unbox_exc", "_netref_factory", "_send", "_dispatch", "_dispatch_request", "_seq_request_callback", "_async_request", "_get_seq_id", "_cleanup", "_check_attr", "_access_attr", "_request_handlers", "_protocol", "_rpyc_getattr", "_rpyc_setattr", "_rpyc_delattr", "_connect", "_install", "_dict", "_listen", "_register", "_start_in_thread", "_accept_method", "_authenticate_and_serve_client", "_serve_client", "_handle_connection", "_bg_register", "_active_connection_queue", "_handle_ping", "_handle_close", "_handle_getroot", "_handle_getattr", "_handle_delattr", "_handle_setattr", "_handle_call", "_handle_callattr", "_handle_repr", "_handle_str", "_handle_cmp", "_handle_hash", "_handle_instancecheck", "_handle_dir", "_handle_pickle", "_handle_del", "_handle_inspect", "_handle_buffiter", "_handle_oldslicing", "_handle_ctxexit"]
+LISTED_MEMBERS = _words(
+    """_conn _is_ready _is_exc _callbacks _obj _ttl _config _channel _local_root _remote_root _local_objects
+    _proxy_cache _netref_classes_cache _request_callbacks _HANDLERS _last_traceback _recvlock _sendlock _recv_event
+    _send_queue _seqcounter _closed _bind_threads _threads _box _unbox _box_exc _unbox_exc _netref_factory _send
+    _dispatch _dispatch_request _seq_request_callback _async_request _get_seq_id _cleanup _check_attr _access_attr
+    _request_handlers _protocol _rpyc_setattr _rpyc_delattr _connect _install _dict _listen _register
+    _start_in_thread _accept_method _authenticate_and_serve_client _serve_client _handle_connection _bg_register
+    _active_connection_queue _handle_ping _handle_close _handle_getroot _handle_getattr _handle_delattr _handle_setattr
+    _handle_call _handle_callattr _handle_repr _handle_str _handle_cmp _handle_hash _handle_instancecheck _handle_dir
+    _handle_pickle _handle_del _handle_inspect _handle_buffiter _handle_oldslicing _handle_ctxexit"""
 )
 
 # Special attributes that say how a class was written, not what it can do. The constructor is part of the class's row.
-BOILERPLATE = frozenset(
-    ["__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__qualname__", "__annotations__", "__init__", "__new__", "__orig_bases__", "__parameters__", "__init_subclass__", "__static_attributes__", "__firstlineno__", "__abstractmethods__", "__class_getitem__", "__annotate_func__", "__annotations_cache__"]
+BOILERPLATE = _words(
+    """__module__ __doc__ __dict__ __weakref__ __slots__ __qualname__ __annotations__ __init__ __new__ __orig_bases__
+    __parameters__ __init_subclass__ __static_attributes__ __firstlineno__ __abstractmethods__ __class_getitem__
+    __annotate_func__ __annotations_cache__"""
 )
 
 # Attributes that ask or serve the peer; a specimen has none.
@@ -185,7 +203,7 @@ def examine() -> tuple[list[Row], list[str]]:
     if not ours["native"] or theirs["native"]:
         raise ParityError(f"expected this package at {ours['where']}, and RPyC at {theirs['where']}")
     rows = compare(theirs["names"], ours["names"])
-    return rows, account(rows)
+    return rows, account(rows) + _unknown(theirs["names"])
 
 
 def describe(python: str) -> dict[str, Any]:
@@ -254,12 +272,17 @@ def account(rows: list[Row]) -> list[str]:
     return complaints
 
 
+def _unknown(theirs: dict[str, Name]) -> list[str]:
+    """Complaints about what is listed at the top of this file, and does not exist."""
+    listed = {f"{module}.{key}" for module, keys in LISTED.items() for key in keys}
+    members = LISTED_MEMBERS - {path.rpartition(".")[2] for path in theirs}
+    return [f"{name}: listed in {Path(__file__).name}, but RPyC has no such name" for name in sorted(listed - theirs.keys() | members)]
+
+
 def _differences() -> list[dict[str, Any]]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib  # pytest brings it
-    found: list[dict[str, Any]] = tomllib.loads(DIFFERENCES.read_text(encoding="utf-8"))["difference"]
+    # Python 3.10 has no parser of its own; pytest brings one.
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    found: list[dict[str, Any]] = toml.loads(DIFFERENCES.read_text(encoding="utf-8"))["difference"]
     return found
 
 
@@ -281,20 +304,26 @@ def render(rows: list[Row]) -> str:
         lines += ["", f"## {module}", "", "| name | kind | in 6.0.2 | here | verdict |", "|---|---|---|---|---|"]
         for row in rows:
             if row.module == module:
-                kind = (row.theirs or row.ours or Name("", "")).kind
-                same = row.verdict == "same"
-                verdict = row.verdict + (f": {row.reason}" if row.reason else "")
-                name = row.path.removeprefix(f"{module}.")
-                here = "" if same else _cell(row.ours, kind)
-                lines.append(f"| `{name}` | {kind} | {_cell(row.theirs, kind)} | {here} | {verdict} |")
+                lines.append(_line(row))
     return "\n".join(lines) + "\n"
 
 
-def _cell(name: Name | None, kind: str) -> str:
+def _line(row: Row) -> str:
+    kind = (row.theirs or row.ours or Name("", "")).kind
+    name = row.path.removeprefix(f"{row.module}.")
+    if row.verdict == "same":
+        return f"| `{name}` | {kind} | {_cell(row.theirs, kind, WIDTH)} | | same |"
+    # A signature whole; it is the end that differs.
+    width = 3 * WIDTH
+    theirs, ours = _cell(row.theirs, kind, width), _cell(row.ours, kind, width)
+    return f"| `{name}` | {kind} | {theirs} | {ours} | {row.verdict}: {row.reason} |"
+
+
+def _cell(name: Name | None, kind: str, width: int) -> str:
     if name is None:
         return "-"
     text = name.text().strip()
-    text = text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
+    text = text if len(text) <= width else text[: width - 3] + "..."
     text = "`" + text.replace("|", "\\|") + "`" if text else "yes"
     return text if name.kind == kind else f"{name.kind} {text}"
 
@@ -311,13 +340,13 @@ def dump() -> dict[str, Any]:
     for module, content in modules.items():
         for key, value in vars(content).items():
             path = f"{module}.{key}"
-            if key.startswith("__") and key not in LISTED.get(module, "").split():
+            if key.startswith("__") and key not in LISTED.get(module, ()):
                 continue
             names[path] = _describe(Name(module, ""), value, path, homes)
             names[path].counts = _counts(modules, module, key, value)
             exported = key in getattr(content, "__all__", () if key.startswith("_") else (key,))
             names[path].starred = exported and not keyword.iskeyword(key)
-            if isinstance(value, type) and homes.get(id(value)) == path:
+            if _is_class(value) and homes.get(id(value)) == path:
                 classes.append((module, path, value))
             if key == "DEFAULT_CONFIG" and homes.get(id(value)) == path:
                 for option, default in value.items():
@@ -349,7 +378,7 @@ def _homes(modules: dict[str, types.ModuleType]) -> dict[int, str]:
 def _counts(modules: dict[str, types.ModuleType], module: str, key: str, value: Any) -> bool:
     """The rule at the top of this file."""
     content = modules[module]
-    if key in LISTED.get(module, "").split():
+    if key in LISTED.get(module, ()):
         return True
     if hasattr(content, "__all__"):
         return key in content.__all__
@@ -365,7 +394,12 @@ def _counts(modules: dict[str, types.ModuleType], module: str, key: str, value: 
 
 
 def _is_definition(value: Any) -> bool:
-    return isinstance(value, type) or inspect.isroutine(value)
+    return _is_class(value) or inspect.isroutine(value)
+
+
+def _is_class(value: Any) -> bool:
+    # Python 3.10 takes `list[int]` for a class.
+    return isinstance(value, type) and not isinstance(value, types.GenericAlias)
 
 
 def _is_of_package(definition: Any) -> bool:
@@ -378,7 +412,7 @@ def _describe(name: Name, value: Any, path: str, homes: dict[int, str]) -> Name:
         name.kind = "module"
         name.value = "" if value.__name__ == path else f" = {value.__name__}"
         return name
-    name.kind = "class" if isinstance(value, type) else "function" if inspect.isroutine(value) else "constant"
+    name.kind = "class" if _is_class(value) else "function" if inspect.isroutine(value) else "constant"
     home = homes.get(id(value), path)
     if _is_definition(value) and not _is_of_package(value):
         home = _full_name(value, homes)
@@ -393,7 +427,7 @@ def _describe(name: Name, value: Any, path: str, homes: dict[int, str]) -> Name:
     else:
         name.parameters = _parameters(value, homes)
     if name.kind == "class" and home == path:
-        name.bases = [_full_name(base, homes) for base in value.__mro__[1:-1]]
+        name.bases = [_full_name(base, homes) for base in value.__mro__[1:-1] if base is not BaseException]
     return name
 
 
@@ -445,7 +479,7 @@ def _describe_member(name: Name, cls: type, key: str, raw: Any, homes: dict[int,
         # Whether self could be given by name does not matter.
         name.kind, name.parameters = "method", parameters[parameters[:1] == ["/"] :]
     elif isinstance(raw, type):
-        name.kind, name.parameters = "class", _parameters(raw, homes)
+        name.kind, name.value = "class", f" = {_full_name(raw, homes)}"
     elif hasattr(raw, "__get__"):
         name.kind = "attribute"
     else:
@@ -458,7 +492,7 @@ def _parameters(called: Any, homes: dict[int, str]) -> list[str]:
     try:
         parameters = list(inspect.signature(called).parameters.values())
     except (TypeError, ValueError):
-        return ["?"]
+        return ["..."]
     written: list[str] = []
     before = None
     for parameter in parameters:
@@ -467,7 +501,8 @@ def _parameters(called: Any, homes: dict[int, str]) -> list[str]:
             written.append("/")
         if kind is parameter.KEYWORD_ONLY is not before and before is not parameter.VAR_POSITIONAL:
             written.append("*")
-        text = {parameter.VAR_POSITIONAL: "*args", parameter.VAR_KEYWORD: "**kwargs"}.get(kind, parameter.name)
+        collecting: dict[Any, str] = {parameter.VAR_POSITIONAL: "*args", parameter.VAR_KEYWORD: "**kwargs"}
+        text = collecting.get(kind, parameter.name)
         if parameter.default is not parameter.empty:
             # This one differs between systems.
             symbolic = parameter.name == "backlog" and parameter.default == socket.SOMAXCONN
@@ -490,6 +525,8 @@ def _literal(value: Any, homes: dict[int, str]) -> str:
     if isinstance(value, (tuple, list, set, frozenset)):
         items = [_literal(item, homes) for item in value]
         return f"{type(value).__name__}({', '.join(items if isinstance(value, (tuple, list)) else sorted(items))})"
+    if isinstance(value, types.GenericAlias):
+        return "a type alias"
     if isinstance(value, type):
         return _full_name(value, homes)
     if inspect.isroutine(value):
@@ -538,7 +575,7 @@ def _specimens(ends: contextlib.ExitStack) -> dict[type, Any]:
         ends.callback(pipe.close)
     made = [
         conn, conn._channel, conn._channel.stream, AsyncResult(conn), TunneledSocketStream(socket.socket()), pipes[0],
-        Slave(), SlaveService(), ModuleNamespace(importlib.import_module), Timeout(1), colls.RefCountingColl(),
+        Slave(), SlaveService(), ModuleNamespace(lambda name: importlib.import_module(str(name))), Timeout(1), colls.RefCountingColl(),
         authenticators.SSLAuthenticator("key", "certificate"), classic.MockClassicConnection(), *servers, *registries,
     ]  # fmt: skip
     return {type(one): one for one in made}

@@ -12,13 +12,14 @@
 //! | `driver`, `bound` | what happens with each message, and in which thread |
 //! | `request`, `waiter` | requests, and what waits for their answers |
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
-//! | `netref`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
+//! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
 //! | `result` | `AsyncResult` |
 //! | `brine`, `bulk` | values to and from bytes |
 //! | `transport`, `greenlets` | descriptors and Python channels; waits of green threads |
 
 use pyo3::prelude::*;
 
+mod attributes;
 mod bound;
 mod brine;
 mod bulk;

@@ -3,7 +3,6 @@
 //! The class is native, so attribute access and calls take the shortest way. Its metaclass, the
 //! classes made for remote classes, and what is rarely used live in `rpyc.core.netref`.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
@@ -13,11 +12,12 @@ use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use rpyc_proto::consts::Handler;
 use rpyc_proto::id::EncodedId;
 use rpyc_proto::wire::{Reader, Writer};
 
+use crate::attributes::{REFUSED, generic_setattr, is_local, read_attribute};
 use crate::brine;
 use crate::bulk::PyBulk;
 use crate::engine::Engine;
@@ -169,7 +169,7 @@ impl PyNetref {
 
 /// Performs a synchronous request on a proxy: natively if nothing on the way is overridden, else
 /// through the module's `syncreq`.
-fn request<'py, const N: usize>(
+pub(crate) fn request<'py, const N: usize>(
     netref: &Bound<'py, PyNetref>,
     handler: Handler,
     args: [&Bound<'py, PyAny>; N],
@@ -380,103 +380,6 @@ impl Drop for PyNetref {
                 pending.restore(py);
             }
         });
-    }
-}
-
-thread_local! {
-    /// The AttributeError that `__getattribute__` raised last. PyO3's slot goes on to `__getattr__`
-    /// then, which raises it again instead of one that says nothing.
-    static REFUSED: Cell<Option<PyErr>> = const { Cell::new(None) };
-}
-
-fn read_attribute<'py>(
-    slf: &Bound<'py, PyNetref>,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyAny>> {
-    if name.to_str()?.starts_with("__")
-        && let Some(found) = local_attribute(slf, name)?
-    {
-        return Ok(found);
-    }
-    if let Some(method) = slf.get().methods.find(slf, name)? {
-        return Ok(method.into_any());
-    }
-    let found = request(slf, Handler::GetAttr, [name.as_any()])?;
-    slf.get().methods.note(name, &found)?;
-    Ok(found)
-}
-
-/// What a local name is on the proxy itself. `None`: the name is remote after all.
-fn local_attribute<'py>(
-    slf: &Bound<'py, PyNetref>,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let py = slf.py();
-    match name.to_str()? {
-        "__doc__" => return Ok(None),
-        "__array_struct__" | "__array_interface__" => {
-            return Err(PyAttributeError::new_err(()));
-        }
-        "__getattr__" => {
-            let getattr = module(py)?.getattr("_getattr")?;
-            return Ok(Some(getattr.call_method1("__get__", (slf,))?));
-        }
-        "__call__" | "__array__" => {}
-        _ if !is_local(name)? => return Ok(None),
-        _ => {}
-    }
-    match generic_getattr(slf, name) {
-        Err(error) if error.is_instance_of::<PyAttributeError>(py) => Ok(None),
-        found => found.map(Some),
-    }
-}
-
-/// Whether a name belongs to the proxy, not to the remote object.
-fn is_local(name: &Bound<'_, PyString>) -> PyResult<bool> {
-    if !name.to_str()?.starts_with("__") {
-        return Ok(false);
-    }
-    let py = name.py();
-    let names = module(py)?.getattr(intern!(py, "LOCAL_ATTRS"))?;
-    match names.cast::<PyFrozenSet>() {
-        Ok(names) => names.contains(name),
-        Err(_) => names.contains(name),
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "CPython's own attribute lookup has no safe wrapper"
-)]
-fn generic_getattr<'py>(
-    slf: &Bound<'py, PyNetref>,
-    name: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: both are live objects; the result is a new reference or null with an exception set.
-    unsafe {
-        Bound::from_owned_ptr_or_err(
-            slf.py(),
-            pyo3::ffi::PyObject_GenericGetAttr(slf.as_ptr(), name.as_ptr()),
-        )
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "CPython's own attribute lookup has no safe wrapper"
-)]
-fn generic_setattr<'py>(
-    slf: &Bound<'py, PyNetref>,
-    name: &Bound<'py, PyString>,
-    value: Option<&Bound<'py, PyAny>>,
-) -> PyResult<()> {
-    let value = value.map_or(std::ptr::null_mut(), Bound::as_ptr);
-    // SAFETY: all are live objects; a null value deletes.
-    let failed = unsafe { pyo3::ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), value) };
-    if failed != 0 {
-        Err(PyErr::fetch(slf.py()))
-    } else {
-        Ok(())
     }
 }
 

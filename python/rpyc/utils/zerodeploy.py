@@ -13,6 +13,7 @@ version. Where the other Python cannot load it the deployment fails and says so.
 from __future__ import annotations
 
 import os
+import platform
 import queue
 import shutil
 import sys
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["SERVER_SCRIPT", "DeployedServer", "MultiServerDeployment", "TimeoutExpired"]
 
 #: The program that runs on the other machine. ``$EXTRA_SETUP$`` is replaced by
-#: code that may change the names ``logger``, ``ServerCls`` and ``ServiceCls``.
+#: code that may change the names ``logger``, ``ServerCls`` and ``ServiceCls``,
+#: ``$BUILT_FOR$`` by the Python and the platform of the package here.
 #: It prints the server's port, or one line with the word that the package
 #: cannot be loaded; so it must be valid for every Python.
 SERVER_SCRIPT = r"""
@@ -57,7 +59,8 @@ except (ImportError, SyntaxError):
     error = str(sys.exc_info()[1]).replace("\n", " ")
     python = platform.python_implementation() + " " + platform.python_version()
     python += " on " + platform.platform()
-    sys.stdout.write("the deployed package cannot be loaded by " + python + ": " + error + "\n")
+    sys.stdout.write("the deployed package cannot be loaded by " + python + ": " + error)
+    sys.stdout.write("; it was built for $BUILT_FOR$: name such a Python in python_executable\n")
     sys.stdout.flush()
     sys.exit(1)
 
@@ -77,6 +80,9 @@ finally:
 
 # Seconds that the other machine may take to start the server.
 _START_TIMEOUT = 60
+
+# Seconds that a program may take to end after it printed something else than a port.
+_END_TIMEOUT = 1
 
 
 class DeployedServer:
@@ -251,6 +257,8 @@ def _fill_in(script: str, server_class: str, service_class: str, extra_setup: st
     for kind, name in (("SERVER", server_class), ("SERVICE", service_class)):
         module, _, cls = name.rpartition(".")
         script = script.replace(f"${kind}_MODULE$", module).replace(f"${kind}_CLASS$", cls)
+    built_for = f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
+    script = script.replace("$BUILT_FOR$", f"{built_for} on {platform.platform()}")
     return script.replace("$EXTRA_SETUP$", extra_setup)
 
 
@@ -274,6 +282,9 @@ def _read_port(proc: Any, script: Any) -> int:
     text = _text(line).strip()
     if text.isdigit():
         return int(text)
+    # It may be about to end by itself, with all of its errors and its own status.
+    with suppress(Exception):
+        proc.wait(timeout=_END_TIMEOUT)
     with suppress(Exception):
         proc.terminate()
     # Its error output has an end only now.

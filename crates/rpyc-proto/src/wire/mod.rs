@@ -1,5 +1,6 @@
 //! Bytes: frames and brine.
 
+pub mod deframer;
 pub mod frame;
 pub mod reader;
 pub mod scan;
@@ -9,7 +10,8 @@ pub mod zlib;
 
 use alloc::vec::Vec;
 
-pub use frame::{Deframer, FrameError};
+pub use deframer::Deframer;
+pub use frame::FrameError;
 pub use reader::{DecodeError, Reader, Token};
 pub use writer::Writer;
 

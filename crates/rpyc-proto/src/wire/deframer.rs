@@ -1,0 +1,452 @@
+//! Received bytes to payloads.
+//!
+//! # Theory of operation
+//!
+//! The [`Deframer`] owns the memory that bytes are received into and tells the driver where the
+//! next ones go ([`space`](Deframer::space)), so nothing is moved on arrival. Small frames collect
+//! in one window. A frame that does not fit the window gets memory of its own; if it is not
+//! compressed, a [`Scanner`] walks along as bytes arrive, and large `bytes` values are received
+//! straight into their final [buffer](BulkBuffer).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::frame::{FrameError, HEADER};
+use super::scan::{Found, Scanner};
+use super::{BulkBuffer, Payload, zlib};
+use crate::limits::Limits;
+
+/// Frames up to this size are received in one window.
+const WINDOW: usize = 64 * 1024;
+/// How much memory a large value gets before any of its bytes arrived.
+const FIRST_GRANT: usize = 1024 * 1024;
+
+/// Turns received bytes into payloads.
+#[derive(Debug)]
+pub struct Deframer<B: BulkBuffer> {
+    /// Small frames and headers collect here; allocated at the first byte.
+    window: Box<[u8]>,
+    /// The part of the window that is filled and not taken.
+    start: usize,
+    end: usize,
+    large: Option<Large<B>>,
+    limits: Limits,
+    /// Leading payload bytes that are no brine: the message's kind, say.
+    prefix: usize,
+}
+
+/// A frame that does not fit the window.
+#[derive(Debug)]
+struct Large<B> {
+    compressed: bool,
+    /// Bytes of the body and the trailer in all.
+    total: usize,
+    /// Bytes of the body and the trailer that are not here yet.
+    missing: usize,
+    /// The contiguous part; `filled` bytes of it are valid.
+    head: Vec<u8>,
+    filled: usize,
+    scanner: Scanner,
+    scanning: bool,
+    bulk: Vec<(usize, B)>,
+    /// The last bulk part is still arriving: bytes that are here, bytes in all.
+    arriving: Option<(usize, usize)>,
+}
+
+impl<B: BulkBuffer> Deframer<B> {
+    /// A deframer for payloads whose first `prefix` bytes are no brine.
+    #[must_use]
+    pub fn new(limits: Limits, prefix: usize) -> Self {
+        Self {
+            window: Box::default(),
+            start: 0,
+            end: 0,
+            large: None,
+            limits,
+            prefix,
+        }
+    }
+
+    /// Where the next received bytes go. Never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        if let Some(large) = &mut self.large {
+            return large.space();
+        }
+        if self.window.is_empty() {
+            self.window = alloc::vec![0; WINDOW].into_boxed_slice();
+        }
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        } else if self.end == self.window.len() {
+            self.window.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.window.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Notes that `count` bytes were put at the start of [`space`](Self::space).
+    pub fn filled(&mut self, count: usize) {
+        match &mut self.large {
+            Some(large) => large.filled(count),
+            None => self.end = (self.end + count).min(self.window.len()),
+        }
+    }
+
+    /// Copies bytes in: for drivers that can't receive into [`space`](Self::space).
+    pub fn feed(&mut self, mut bytes: &[u8]) -> usize {
+        let all = bytes.len();
+        while !bytes.is_empty() && !self.is_stuck() {
+            let space = self.space();
+            let count = space.len().min(bytes.len());
+            let (now, later) = bytes.split_at(count);
+            if let Some(target) = space.get_mut(..count) {
+                target.copy_from_slice(now);
+            }
+            self.filled(count);
+            bytes = later;
+        }
+        all - bytes.len()
+    }
+
+    /// Bytes that were received and not yielded.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.end - self.start + self.large.as_ref().map_or(0, Large::buffered)
+    }
+
+    /// Whether a frame is ready, so that [`poll`](Self::poll) must be called before more is read.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        match &self.large {
+            Some(large) => large.missing == 0,
+            None => self.end == self.window.len() && self.start == 0 && self.end > 0,
+        }
+    }
+
+    /// The next payload, if it is complete. Empty ones are passed over, as RPyC does.
+    ///
+    /// # Errors
+    /// After an error the stream has no more frames: the connection must end.
+    pub fn poll(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
+        loop {
+            let payload = match &self.large {
+                Some(large) if large.missing > 0 => return Ok(None),
+                Some(_) => self.finish_large()?,
+                None => match self.poll_window()? {
+                    Step::Payload(payload) => payload,
+                    Step::Again => continue,
+                    Step::NeedMore => return Ok(None),
+                },
+            };
+            if !payload.head.is_empty() {
+                return Ok(Some(payload));
+            }
+        }
+    }
+
+    fn finish_large(&mut self) -> Result<Payload<B::Done>, FrameError> {
+        let Some(large) = self.large.take() else {
+            return Ok(Payload::plain(Vec::new()));
+        };
+        let Large {
+            compressed,
+            mut head,
+            filled,
+            bulk,
+            ..
+        } = large;
+        head.truncate(filled);
+        head.pop(); // the trailer
+        if compressed {
+            let head = zlib::inflate(&head, self.limits.inflated).map_err(FrameError::Inflate)?;
+            return Ok(Payload::plain(head));
+        }
+        let bulk = bulk
+            .into_iter()
+            .map(|(at, part)| (at, part.finish()))
+            .collect();
+        Ok(Payload { head, bulk })
+    }
+
+    fn poll_window(&mut self) -> Result<Step<B::Done>, FrameError> {
+        let here = self.window.get(self.start..self.end).unwrap_or_default();
+        let Some((&[a, b, c, d, flag], rest)) = here.split_first_chunk::<HEADER>() else {
+            return Ok(Step::NeedMore);
+        };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length > self.limits.frame {
+            return Err(FrameError::TooLong {
+                length,
+                limit: self.limits.frame,
+            });
+        }
+        let compressed = flag != 0;
+        if length + HEADER + 1 > WINDOW {
+            let mut large = Large::new(compressed, length, self.prefix);
+            let mut rest = rest;
+            while !rest.is_empty() && large.missing > 0 {
+                let space = large.space();
+                let count = space.len().min(rest.len());
+                let (now, later) = rest.split_at(count);
+                if let Some(target) = space.get_mut(..count) {
+                    target.copy_from_slice(now);
+                }
+                large.filled(count);
+                rest = later;
+            }
+            self.start = self.end - rest.len();
+            self.large = Some(large);
+            return Ok(Step::Again);
+        }
+        let Some(body) = rest.get(..length).filter(|_| rest.len() > length) else {
+            return Ok(Step::NeedMore);
+        };
+        let head = if compressed {
+            zlib::inflate(body, self.limits.inflated).map_err(FrameError::Inflate)?
+        } else {
+            body.to_vec()
+        };
+        self.start += HEADER + length + 1;
+        Ok(Step::Payload(Payload::plain(head)))
+    }
+}
+
+enum Step<B> {
+    Payload(Payload<B>),
+    Again,
+    NeedMore,
+}
+
+impl<B: BulkBuffer> Large<B> {
+    fn new(compressed: bool, length: usize, prefix: usize) -> Self {
+        Self {
+            compressed,
+            total: length + 1,
+            missing: length + 1,
+            head: Vec::new(),
+            filled: 0,
+            scanner: Scanner::new(prefix),
+            scanning: !compressed,
+            bulk: Vec::new(),
+            arriving: None,
+        }
+    }
+
+    fn space(&mut self) -> &mut [u8] {
+        if let (Some((here, all)), Some((_, part))) = (self.arriving, self.bulk.last_mut()) {
+            let slice = part.as_mut_slice();
+            if slice.len() == here && here < all {
+                part.grow(all.min(here.saturating_mul(4)));
+            }
+            return part.as_mut_slice().get_mut(here..).unwrap_or_default();
+        }
+        if self.filled == self.head.len() {
+            // While scanning, small steps: what follows may belong into a buffer of its own.
+            let step = if self.scanning {
+                WINDOW
+            } else {
+                self.head.len().max(FIRST_GRANT)
+            };
+            self.head.resize(self.filled + step.min(self.missing), 0);
+        }
+        self.head.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    fn filled(&mut self, count: usize) {
+        self.missing = self.missing.saturating_sub(count);
+        match self.arriving {
+            Some((here, all)) if here + count < all => self.arriving = Some((here + count, all)),
+            Some(_) => {
+                self.arriving = None;
+                self.scan();
+            }
+            None => {
+                self.filled += count;
+                self.scan();
+            }
+        }
+    }
+
+    /// Looks for the next bulk part in what the contiguous part holds.
+    fn scan(&mut self) {
+        while self.scanning && self.arriving.is_none() {
+            match self
+                .scanner
+                .scan(self.head.get(..self.filled).unwrap_or_default())
+            {
+                Found::NeedMore => return,
+                Found::Lost => self.scanning = false,
+                Found::Bulk { at, len } => self.begin_bulk(at, len),
+            }
+        }
+    }
+
+    /// Moves what is here of a bulk part into a buffer of its own.
+    fn begin_bulk(&mut self, at: usize, len: usize) {
+        let here = self.filled - at;
+        // The trailer is part of `missing`, and never part of a value.
+        if len >= here + self.missing {
+            self.scanning = false;
+            return;
+        }
+        let mut part = B::allocate(len.min(FIRST_GRANT.max(here)));
+        let moved = here.min(len);
+        if let (Some(target), Some(source)) = (
+            part.as_mut_slice().get_mut(..moved),
+            self.head.get(at..at + moved),
+        ) {
+            target.copy_from_slice(source);
+        }
+        self.head.truncate(self.filled);
+        self.head.drain(at..at + moved);
+        self.filled -= moved;
+        self.bulk.push((at, part));
+        if moved < len {
+            self.arriving = Some((moved, len));
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        self.total - self.missing
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::{TRAILER, header};
+    use crate::wire::{Token, Writer};
+
+    fn frame(payload: &Payload<Vec<u8>>) -> Vec<u8> {
+        let mut frame = header(payload.len(), false).unwrap().to_vec();
+        frame.extend(payload.to_vec());
+        frame.push(TRAILER);
+        frame
+    }
+
+    fn message(sizes: &[usize]) -> Payload<Vec<u8>> {
+        let mut writer = Writer::new();
+        writer.put_byte(1);
+        writer.put_tuple(sizes.len());
+        for (i, &size) in sizes.iter().enumerate() {
+            let value = alloc::vec![i as u8; size];
+            if size >= super::super::BULK_MIN {
+                writer.put_bulk(size, value);
+            } else {
+                writer.put_bytes(&value);
+            }
+        }
+        writer.into_payload()
+    }
+
+    fn read_all(
+        deframer: &mut Deframer<Vec<u8>>,
+        bytes: &[u8],
+        step: usize,
+    ) -> Vec<Payload<Vec<u8>>> {
+        let mut found = Vec::new();
+        for chunk in bytes.chunks(step) {
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                let fed = deframer.feed(rest);
+                rest = &rest[fed..];
+                while let Some(payload) = deframer.poll().unwrap() {
+                    found.push(payload);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn any_cutting_of_the_stream_gives_the_same_payloads() {
+        let messages: Vec<_> = [
+            &[0usize, 3][..],
+            &[70_000],
+            &[5, 40_000, 33_000, 1],
+            &[200_000, 100, 200_000],
+            &[60_000; 3],
+        ]
+        .iter()
+        .map(|sizes| message(sizes))
+        .collect();
+        let stream: Vec<u8> = messages.iter().flat_map(frame).collect();
+        for step in [1, 7, 4096, 65_536, stream.len()] {
+            let mut deframer = Deframer::new(Limits::default(), 1);
+            let found = read_all(&mut deframer, &stream, step);
+            let expected: Vec<_> = messages.iter().map(Payload::to_vec).collect();
+            let found: Vec<_> = found.iter().map(Payload::to_vec).collect();
+            assert_eq!(found, expected, "step {step}");
+            assert_eq!(deframer.buffered(), 0);
+        }
+    }
+
+    #[test]
+    fn a_large_value_is_held_apart_and_read_as_bulk() {
+        let sent = message(&[100_000]);
+        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
+        let found = read_all(&mut deframer, &frame(&sent), 1000);
+        assert_eq!(found[0].bulk.len(), 1);
+        assert!(found[0].head.len() < 20);
+        let mut reader = found[0].reader_at(1);
+        assert_eq!(reader.token(), Ok(Token::Tuple(1)));
+        assert_eq!(reader.token(), Ok(Token::Bulk(0)));
+        assert!(reader.at_end());
+        assert_eq!(reader.bulk(0).unwrap().len(), 100_000);
+    }
+
+    #[test]
+    fn an_announced_length_alone_costs_little() {
+        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
+        let mut start = header(0x7fff_0000, false).unwrap().to_vec();
+        start.extend([1, 0x0f, 0x7f, 0, 0, 0]);
+        deframer.feed(&start);
+        assert!(deframer.poll().unwrap().is_none());
+        assert!(deframer.space().len() <= FIRST_GRANT);
+    }
+
+    #[test]
+    fn a_frame_beyond_the_limit_is_refused() {
+        let limits = Limits {
+            frame: 1000,
+            ..Limits::default()
+        };
+        let mut deframer: Deframer<Vec<u8>> = Deframer::new(limits, 1);
+        deframer.feed(&header(1001, false).unwrap());
+        assert_eq!(
+            deframer.poll().unwrap_err(),
+            FrameError::TooLong {
+                length: 1001,
+                limit: 1000
+            }
+        );
+    }
+
+    #[test]
+    fn empty_frames_are_passed_over() {
+        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
+        deframer.feed(b"\0\0\0\0\0\n\0\0\0\0\0\n\0\0\0\x01\0x\n");
+        assert_eq!(deframer.poll().unwrap().unwrap().head, b"x");
+        assert!(deframer.poll().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_value_that_claims_more_than_its_frame_stays_in_the_head() {
+        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
+        let mut body = alloc::vec![1u8, 0x0f, 0, 2, 0, 0];
+        body.resize(100_000, 7);
+        let mut bytes = header(body.len(), false).unwrap().to_vec();
+        bytes.extend(&body);
+        bytes.push(TRAILER);
+        let found = read_all(&mut deframer, &bytes, 5000);
+        assert_eq!(found[0].head, body);
+        assert!(found[0].bulk.is_empty());
+    }
+}

@@ -1,0 +1,377 @@
+//! `Engine`: the native base of `rpyc.core.protocol.Connection`.
+//!
+//! It holds what a connection is made of (the link, the tables) and offers the primitives that the
+//! Python class is written in: for [opening](opening), [serving](serving) and the [tables](tables).
+//! Methods whose names start with an underscore are for that class.
+
+mod opening;
+mod serving;
+mod tables;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use pyo3::exceptions::PyEOFError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use rpyc::link::Link;
+use rpyc_proto::consts::{Handler, MessageKind};
+use rpyc_proto::dispatch;
+use rpyc_proto::exports::{Exports, Released};
+use rpyc_proto::id::{EncodedId, IdPack};
+use rpyc_proto::limits::Limits;
+use rpyc_proto::message::Dialect;
+use rpyc_proto::wire::{Reader, Writer};
+
+use crate::bound::BoundThreads;
+use crate::brine;
+use crate::bulk::PyBulk;
+use crate::driver::seal;
+use crate::native::Native;
+use crate::netref::PyNetref;
+use crate::proxies::Proxies;
+use crate::request::Timeout;
+use crate::result::seconds;
+use crate::threads;
+use crate::transport::PyTransport;
+use crate::waiter::Waiter;
+
+/// The link of a Python connection.
+pub(crate) type PyLink = Link<PyTransport, Waiter>;
+
+/// The native part of a connection.
+#[pyclass(subclass, weakref, frozen, module = "rpyc._rpyc")]
+pub(crate) struct Engine {
+    link: OnceLock<PyLink>,
+    /// Objects of ours that the peer refers to.
+    pub(crate) exports: Mutex<Exports<Py<PyAny>>>,
+    /// Proxies of the peer's objects.
+    pub(crate) proxies: Proxies,
+    config: Mutex<Py<PyDict>>,
+    local_root: Mutex<Option<Py<PyAny>>>,
+    native: Native,
+    /// The threshold of compression in bytes; None: never.
+    compress: OnceLock<usize>,
+    /// The dialect spoken, a [`Dialect`] as a number; 0: not settled yet.
+    dialect: AtomicU8,
+    /// The process that uses the connection, see [`threads::process`].
+    process: AtomicU64,
+    /// In thread-bound mode: the threads of the connection.
+    bound: OnceLock<BoundThreads>,
+    limits: OnceLock<Limits>,
+}
+
+impl Engine {
+    /// The link; EOFError if the connection was never opened.
+    pub(crate) fn link(&self) -> PyResult<&PyLink> {
+        self.link
+            .get()
+            .ok_or_else(|| PyEOFError::new_err("the connection has no channel yet"))
+    }
+
+    pub(crate) fn is_native(&self, conn: &Bound<'_, Self>) -> bool {
+        self.native.is_native(conn)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.limits.get_or_init(Limits::default)
+    }
+
+    pub(crate) fn config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
+        self.config.lock().bind(py).clone()
+    }
+
+    pub(crate) fn local_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        let root = self.local_root.lock();
+        root.as_ref()
+            .map_or_else(|| py.None().into_bound(py), |root| root.bind(py).clone())
+    }
+
+    /// The configured limit of synchronous requests.
+    pub(crate) fn sync_request_timeout(&self, py: Python<'_>) -> PyResult<Timeout> {
+        seconds(
+            self.config(py)
+                .get_item(intern!(py, "sync_request_timeout"))?
+                .as_ref(),
+        )
+    }
+
+    /// The object of ours with this id.
+    pub(crate) fn local<'py>(&self, py: Python<'py>, id: &IdPack<'_>) -> Option<Bound<'py, PyAny>> {
+        let exports = self.exports.lock();
+        let entry = exports.get(id.encoded);
+        if entry.is_none() {
+            return exports
+                .get(id.canonical().as_bytes())
+                .map(|entry| entry.object.bind(py).clone());
+        }
+        entry.map(|entry| entry.object.bind(py).clone())
+    }
+
+    /// Takes back references of the peer.
+    pub(crate) fn release(&self, id: &IdPack<'_>, count: i64) -> Released<Py<PyAny>> {
+        let mut exports = self.exports.lock();
+        match exports.release(id.encoded, count) {
+            Released::Unknown => exports.release(id.canonical().as_bytes(), count),
+            released => released,
+        }
+    }
+
+    /// The proxy of an object of the peer, and whether its class is known.
+    pub(crate) fn proxy<'py>(
+        &self,
+        conn: &Bound<'py, Self>,
+        id: &IdPack<'_>,
+    ) -> PyResult<(Bound<'py, PyNetref>, bool)> {
+        let py = conn.py();
+        let encoded = id.canonical();
+        if let Some(netref) = self.proxies.get(py, &encoded) {
+            netref.get().add_reference();
+            let complete = netref.get().is_complete();
+            return Ok((netref, complete));
+        }
+        let netref = Bound::new(py, PyNetref::native(conn, encoded.clone()))?;
+        let shared = py
+            .import(intern!(py, "rpyc.core.netref"))?
+            .getattr(intern!(py, "builtin_classes_cache"))?
+            .cast_into::<PyDict>()?
+            .get_item(PyString::new(py, id.name))?;
+        let mut complete = true;
+        if let Some(class) = shared {
+            crate::classes::set_class(&netref, &class.cast_into::<PyType>()?)?;
+            netref.get().set_complete(None);
+        } else {
+            let key = self.class_key(&encoded);
+            if let Some(class) = self.proxies.class(py, &key) {
+                crate::classes::set_class(&netref, &class)?;
+                netref.get().set_complete(Some(&key));
+            } else {
+                complete = false;
+            }
+        }
+        self.proxies.insert(encoded, &netref);
+        Ok((netref, complete))
+    }
+
+    /// What proxies that share a class have in common: all of the id but the instance. Proxies of
+    /// classes have a class of their own each.
+    pub(crate) fn class_key(&self, id: &EncodedId) -> Box<[u8]> {
+        let bytes = id.as_bytes();
+        let mut reader = Reader::<()>::with_bulk(bytes, 0, &[]);
+        match IdPack::read(&mut reader, bytes) {
+            Ok(pack) if !pack.is_class => {
+                let end = bytes.len().min(class_end(bytes, &pack));
+                bytes[..end].into()
+            }
+            _ => bytes.into(),
+        }
+    }
+
+    /// The threads of the connection, in thread-bound mode.
+    pub(crate) fn bound_threads(&self) -> Option<&BoundThreads> {
+        self.bound.get()
+    }
+
+    /// Whether the connection belongs to this process, and not to the one that it was forked from.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.load(Ordering::Relaxed) == threads::process()
+    }
+
+    /// This process uses the connection, even if it was inherited.
+    pub(crate) fn adopt(&self) {
+        self.process.store(threads::process(), Ordering::Relaxed);
+    }
+
+    /// The dialect to speak. Whoever speaks first without being told otherwise speaks 6.0.
+    pub(crate) fn dialect(&self) -> Dialect {
+        let six = Dialect::V6 as u8;
+        let settled = self
+            .dialect
+            .compare_exchange(0, six, Ordering::Relaxed, Ordering::Relaxed);
+        if settled == Err(Dialect::V5 as u8) {
+            Dialect::V5
+        } else {
+            Dialect::V6
+        }
+    }
+
+    /// Notes the dialect of a received message; the first message settles it. The error says what
+    /// to do about two that don't match.
+    pub(crate) fn settle_dialect(&self, spoken: Dialect) -> Result<(), &'static str> {
+        let spoken = spoken as u8;
+        match self
+            .dialect
+            .compare_exchange(0, spoken, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Err(settled) if settled != spoken => Err(if spoken == Dialect::V5 as u8 {
+                "the peer speaks the protocol of RPyC 5.x or older, and this side that of 6.0: \
+                 use config={\"protocol_version\": 5}"
+            } else {
+                "the peer speaks the protocol of RPyC 6.0, and this side was told to speak that of \
+                 5.x: remove \"protocol_version\" from its config"
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a frame with a message of this kind.
+    pub(crate) fn start(&self, py: Python<'_>, kind: MessageKind) -> Writer<PyBulk> {
+        let mut out = Writer::new_frame();
+        if let Some(threads) = self.bound.get() {
+            threads.put_prefix(py, &mut out, kind);
+        }
+        out
+    }
+
+    /// Queues a release of references that we hold.
+    pub(crate) fn push_release(&self, py: Python<'_>, encoded: &[u8], count: i64) {
+        let Some(link) = self.link.get() else {
+            return;
+        };
+        let mut out = self.start(py, MessageKind::Request);
+        let seq = {
+            let mut session = link.session().lock();
+            let seq = session.take_seq();
+            // Without room for one more request the answer is an orphan, which is fine.
+            let _ = session.begin_numbered(seq, Waiter::Nobody);
+            seq
+        };
+        let handler = i64::from(Handler::Del.number());
+        dispatch::put_request(&mut out, self.dialect(), seq, handler);
+        dispatch::put_target(&mut out, encoded, 1);
+        dispatch::put_boxed_with(&mut out, |out| out.put_int(count));
+        if let Ok(frame) = seal(out, None) {
+            link.push(frame);
+        }
+    }
+
+    /// A proxy died: the owner gets its references back. Errors concern nobody.
+    pub(crate) fn release_proxy(&self, conn: &Bound<'_, Self>, id: &EncodedId, count: i64) {
+        let Some(link) = self.link.get().filter(|link| link.end().is_none()) else {
+            return;
+        };
+        if count <= 0 || !self.is_here() {
+            // Another proxy took them over; or this is a copy in a forked child, and the
+            // parent still holds the reference.
+            return;
+        }
+        if self.is_native(conn) {
+            self.push_release(conn.py(), id.as_bytes(), count);
+            link.flush_now();
+            return;
+        }
+        let py = conn.py();
+        let pack = brine::read_plain::<()>(py, &mut Reader::new(id.as_bytes()), 0);
+        let _ = pack.and_then(|pack| {
+            conn.as_any()
+                .call_method1(intern!(py, "_release_proxy"), (pack, count))
+        });
+    }
+
+    /// Completes a frame and queues it.
+    pub(crate) fn push(&self, link: &PyLink, out: Writer<PyBulk>) -> PyResult<()> {
+        link.push(seal(out, self.compress.get().copied())?);
+        Ok(())
+    }
+
+    /// What an exception looks like on the wire, as a plain value.
+    pub(crate) fn dump_exception<'py>(
+        &self,
+        conn: &Bound<'py, Self>,
+        error: &PyErr,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = conn.py();
+        let args = (error.get_type(py), error.value(py), error.traceback(py));
+        conn.as_any()
+            .call_method1(intern!(py, "_serialize_exception"), args)
+    }
+
+    pub(crate) fn log_debug(&self, py: Python<'_>, text: &str) -> PyResult<()> {
+        match self
+            .config(py)
+            .get_item(intern!(py, "logger"))?
+            .filter(|logger| !logger.is_none())
+        {
+            Some(logger) => logger.call_method1(intern!(py, "debug"), (text,)).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the class part of an encoded id ends.
+fn class_end(bytes: &[u8], pack: &IdPack<'_>) -> usize {
+    // `class` is a part of `bytes`: its end is where the instance id starts.
+    pack.class.as_ptr() as usize - bytes.as_ptr() as usize + pack.class.len()
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> Self {
+        Self {
+            link: OnceLock::new(),
+            exports: Mutex::default(),
+            proxies: Proxies::default(),
+            config: Mutex::new(PyDict::new(py).unbind()),
+            local_root: Mutex::new(None),
+            native: Native::default(),
+            compress: OnceLock::new(),
+            dialect: AtomicU8::new(0),
+            process: AtomicU64::new(threads::process()),
+            bound: OnceLock::new(),
+            limits: OnceLock::new(),
+        }
+    }
+
+    #[getter(_config)]
+    fn get_config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
+        self.config(py)
+    }
+
+    #[setter(_config)]
+    fn set_config(&self, config: Py<PyDict>) {
+        let replaced = std::mem::replace(&mut *self.config.lock(), config);
+        drop(replaced);
+    }
+
+    #[getter(_local_root)]
+    fn get_local_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.local_root(py)
+    }
+
+    #[setter(_local_root)]
+    fn set_local_root(&self, root: Option<Py<PyAny>>) {
+        let replaced = std::mem::replace(&mut *self.local_root.lock(), root);
+        drop(replaced);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A table that is locked right now is simply taken to be in use.
+        if let Some(config) = self.config.try_lock() {
+            visit.call(&*config)?;
+        }
+        if let Some(root) = self.local_root.try_lock() {
+            visit.call(&*root)?;
+        }
+        if let Some(exports) = self.exports.try_lock() {
+            for (_, entry) in exports.iter() {
+                visit.call(&entry.object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let objects = self.exports.try_lock().map(|mut exports| exports.drain());
+        let root = self.local_root.try_lock().and_then(|mut root| root.take());
+        drop((objects, root));
+    }
+}

@@ -1,0 +1,140 @@
+//! The primitives for opening a connection and ending it.
+
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering;
+
+use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use rpyc::link::{EndCause, Link};
+use rpyc::transport::{Pipe, Socket, Transport};
+use rpyc_proto::limits::Limits;
+use rpyc_proto::message::Dialect;
+
+use super::Engine;
+use crate::bound::{BoundThreads, PREFIX};
+use crate::transport::PyTransport;
+
+#[expect(unsafe_code, reason = "a descriptor arrives as a number")]
+fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
+    if fd < 0 {
+        return Err(PyEOFError::new_err("stream has been closed"));
+    }
+    // SAFETY: the number is only used for the duplication; a bad one gives an error.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?)
+}
+
+impl Engine {
+    fn open(&self, transport: PyTransport, compress: Option<usize>) -> PyResult<()> {
+        if let Some(threshold) = compress.filter(|_| !transport.is_local()) {
+            let _ = self.compress.set(threshold);
+        }
+        // What precedes the first brine value: the thread ids, and the message's kind.
+        let prefix = if self.bound.get().is_some() {
+            PREFIX + 1
+        } else {
+            1
+        };
+        self.link
+            .set(Link::new(transport, *self.limits(), prefix))
+            .map_err(|_| PyRuntimeError::new_err("the connection is open already"))
+    }
+}
+
+#[pymethods]
+impl Engine {
+    /// Sets limits on what the peer can make us do; None leaves one as it is. To be called before
+    /// the connection is opened. Sizes are bytes.
+    fn _set_limits(
+        &self,
+        frame: Option<usize>,
+        inflated: Option<usize>,
+        backlog: Option<usize>,
+        pending: Option<usize>,
+        exports: Option<usize>,
+    ) {
+        let defaults = Limits::default();
+        let _ = self.limits.set(Limits {
+            frame: frame.unwrap_or(defaults.frame),
+            inflated: inflated.unwrap_or(defaults.inflated),
+            backlog: backlog.unwrap_or(defaults.backlog),
+            pending: pending.unwrap_or(defaults.pending),
+            exports: exports.unwrap_or(defaults.exports),
+        });
+    }
+
+    /// Speaks the dialect of a major version of RPyC, 5 or 6, whatever the peer sends first.
+    fn _speak(&self, version: u8) -> PyResult<()> {
+        if version != Dialect::V5 as u8 && version != Dialect::V6 as u8 {
+            let text = format!("protocol_version is 5 (RPyC 4.1 to 5.3) or 6, not {version}");
+            return Err(PyValueError::new_err(text));
+        }
+        self.dialect.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The major version of RPyC whose dialect is spoken.
+    #[getter]
+    fn _dialect(&self) -> u8 {
+        self.dialect() as u8
+    }
+
+    /// Turns on thread-bound mode. To be called before the connection is opened.
+    fn _bind_to_threads(&self) {
+        let _ = self.bound.set(BoundThreads::default());
+    }
+
+    /// Opens the connection over a connected stream socket, which is driven by its descriptor.
+    #[pyo3(signature = (fd, compress_above = None))]
+    fn _open_socket(&self, fd: RawFd, compress_above: Option<usize>) -> PyResult<()> {
+        self.open(
+            PyTransport::Socket(Socket::new(duplicate(fd)?)?),
+            compress_above,
+        )
+    }
+
+    /// Opens the connection over two pipes, which are driven by their descriptors.
+    fn _open_pipe(&self, incoming: RawFd, outgoing: RawFd) -> PyResult<()> {
+        self.open(
+            PyTransport::Pipe(Pipe::new(duplicate(incoming)?, duplicate(outgoing)?)),
+            None,
+        )
+    }
+
+    /// Opens the connection over an object with `poll`, `recv` and `send`.
+    fn _open_channel(&self, channel: Py<PyAny>) -> PyResult<()> {
+        self.open(PyTransport::channel(channel), None)
+    }
+
+    /// Ends the link: whoever waits gets EOFError.
+    #[pyo3(signature = (reason = None))]
+    fn _finish(&self, py: Python<'_>, reason: Option<String>) {
+        if let Some(link) = self.link.get() {
+            let cause = reason.map_or(EndCause::Closed, EndCause::Face);
+            py.detach(|| link.finish(cause));
+        }
+    }
+
+    /// Why the link ended; None while it has not.
+    #[getter]
+    fn _end_reason(&self) -> Option<String> {
+        self.link.get()?.end().map(ToString::to_string)
+    }
+
+    /// Whether the link ended because of what the peer sent.
+    #[getter]
+    fn _peer_misbehaved(&self) -> bool {
+        let end = self.link.get().and_then(Link::end);
+        end.is_some_and(|end| {
+            matches!(
+                end.cause(),
+                EndCause::Cut | EndCause::Frame(_) | EndCause::Message(_) | EndCause::Face(_)
+            )
+        })
+    }
+
+    /// Whether the connection was inherited by a fork and not used since.
+    #[getter]
+    fn _is_inherited(&self) -> bool {
+        !self.is_here()
+    }
+}

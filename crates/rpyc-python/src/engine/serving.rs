@@ -1,0 +1,172 @@
+//! The primitives for requests and for serving.
+
+use pyo3::exceptions::PyEOFError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+use rpyc::link::Link;
+use rpyc_proto::consts::MessageKind;
+
+use super::Engine;
+use crate::driver::PyDriver;
+use crate::operations;
+use crate::request;
+use crate::result::{self, PyAsyncResult, seconds};
+
+#[pymethods]
+impl Engine {
+    /// Handles at most one message; True if one was handled within `timeout` seconds.
+    fn _serve(
+        slf: &Bound<'_, Self>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        wait_for_lock: bool,
+    ) -> PyResult<bool> {
+        let deadline = seconds(timeout)?.deadline();
+        let link = slf.get().link()?;
+        if !wait_for_lock && link.is_being_read() && !link.is_leading() {
+            return Ok(false);
+        }
+        let mut driver = PyDriver::waiting(slf, link);
+        link.serve(&mut driver, deadline)
+            .map_err(|error| request::after_failure(slf, link, error))
+    }
+
+    /// Handles messages until the connection ends, which raises EOFError.
+    fn _serve_forever(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let link = slf.get().link()?;
+        let mut driver = PyDriver::waiting(slf, link);
+        let mut never = |_: &mut PyDriver<'_, '_>| false;
+        match link.wait(&mut driver, &mut never, None) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(request::after_failure(slf, link, error)),
+        }
+    }
+
+    /// Performs one request that found no idle thread, in thread-bound mode.
+    fn _work_bound(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let link = slf.get().link()?;
+        let mut driver = PyDriver::new(slf, link);
+        let payload = slf
+            .get()
+            .bound
+            .get()
+            .and_then(|threads| threads.take_spilled(slf.py()));
+        let handled = payload.map_or(Ok(()), |payload| driver.handle(payload));
+        let flushed = handled.and_then(|()| link.flush(&mut driver, None));
+        match flushed {
+            Err(error) => {
+                let error = request::after_failure(slf, link, error);
+                // The end of the connection concerns those who wait, not the worker.
+                if error.is_instance_of::<PyEOFError>(slf.py()) {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            done => done,
+        }
+    }
+
+    /// Hands the right to read to another waiting thread.
+    fn _pass_on(&self) {
+        if let Some(link) = self.link.get() {
+            link.pass_on();
+        }
+    }
+
+    /// Whether something was received that nobody has handled yet.
+    fn _has_buffered_input(&self) -> bool {
+        self.link.get().is_some_and(Link::has_input)
+    }
+
+    /// Whether a thread is reading from the connection.
+    #[getter]
+    fn _is_being_read(&self) -> bool {
+        self.link.get().is_some_and(Link::is_being_read)
+    }
+
+    /// Whether the native path is taken.
+    #[getter]
+    fn _native(slf: &Bound<'_, Self>) -> bool {
+        slf.get().is_native(slf)
+    }
+
+    /// Sends a synchronous request and returns its result.
+    #[pyo3(signature = (handler, *args))]
+    fn sync_request<'py>(
+        slf: &Bound<'py, Self>,
+        handler: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match handler.extract::<i64>() {
+            Ok(number) if slf.get().is_native(slf) => {
+                let timeout = slf.get().sync_request_timeout(py)?;
+                request::sync_within(slf, number, request::Any(args), timeout)
+            }
+            _ => {
+                // In thread-bound mode callbacks must find this thread waiting from the moment on
+                // that the request leaves.
+                let listed = slf.get().link().map(|link| PyDriver::waiting(slf, link));
+                let result = slf
+                    .as_any()
+                    .call_method1(intern!(py, "_sync_request"), (handler, args));
+                drop(listed);
+                result
+            }
+        }
+    }
+
+    /// Sends an asynchronous request; its `AsyncResult` expires after `timeout` seconds.
+    #[pyo3(signature = (handler, *args, timeout = None))]
+    fn async_request<'py>(
+        slf: &Bound<'py, Self>,
+        handler: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        timeout: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match handler.extract::<i64>() {
+            Ok(number) if slf.get().is_native(slf) => {
+                let result: Bound<'py, PyAsyncResult> =
+                    result::asynchronous(slf, number, args, seconds(timeout)?)?;
+                Ok(result.into_any())
+            }
+            _ => {
+                let name = intern!(slf.py(), "_python_async_request");
+                slf.as_any().call_method1(name, (handler, args, timeout))
+            }
+        }
+    }
+
+    /// Sends one payload.
+    fn _send_payload(slf: &Bound<'_, Self>, payload: &[u8]) -> PyResult<()> {
+        let link = slf.get().link()?;
+        let kind = payload
+            .first()
+            .and_then(|&kind| MessageKind::from_wire(i64::from(kind)));
+        let mut out = slf
+            .get()
+            .start(slf.py(), kind.unwrap_or(MessageKind::Reply));
+        out.put_raw(payload);
+        slf.get().push(link, out)?;
+        let mut driver = PyDriver::new(slf, link);
+        link.flush(&mut driver, None)
+            .map_err(|error| request::after_failure(slf, link, error))
+    }
+
+    /// The next sequence number.
+    fn _get_seq_id(&self) -> PyResult<u64> {
+        Ok(self.link()?.session().lock().take_seq())
+    }
+
+    /// The name under which the configuration lets the peer reach an attribute.
+    fn _check_attr<'py>(
+        slf: &Bound<'py, Self>,
+        obj: &Bound<'py, PyAny>,
+        name: Bound<'py, PyAny>,
+        perm: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyString>> {
+        let config = slf.get().config(slf.py());
+        operations::check_attr(&config, obj, operations::attribute_name(name)?, perm)
+    }
+}

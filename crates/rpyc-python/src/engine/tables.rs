@@ -1,0 +1,189 @@
+//! The primitives for the tables: objects that the peer refers to, proxies, requests without an answer.
+
+use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use rpyc_proto::exports::Released;
+use rpyc_proto::id::EncodedId;
+use rpyc_proto::model::ObjectModel;
+use rpyc_proto::wire::{Reader, Writer};
+
+use super::Engine;
+use crate::brine;
+use crate::bulk::PyBulk;
+use crate::model::PyModel;
+use crate::netref::PyNetref;
+use crate::waiter::{SlotCallback, Waiter};
+
+#[pymethods]
+impl Engine {
+    /// An entry of the object table: (object, references), or None. An instance id that is the
+    /// object's address finds it too.
+    fn _table_get(
+        &self,
+        py: Python<'_>,
+        id_pack: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<(Py<PyAny>, i64)>> {
+        let id = encode_id(id_pack)?;
+        let exports = self.exports.lock();
+        let entry = exports
+            .get(id.as_bytes())
+            .or_else(|| exports.get(exports.id_of(address(id_pack)?)?.as_bytes()));
+        Ok(entry.map(|entry| (entry.object.clone_ref(py), entry.references)))
+    }
+
+    /// Registers an object under a given id pack, counting one reference.
+    fn _table_add(&self, id_pack: &Bound<'_, PyAny>, obj: Py<PyAny>) -> PyResult<()> {
+        let id = encode_id(id_pack)?;
+        let replaced = self.exports.lock().insert(id, 0, obj);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Takes back references. KeyError with the id pack if there is no such entry.
+    fn _table_release(&self, id_pack: &Bound<'_, PyAny>, count: i64) -> PyResult<()> {
+        let id = encode_id(id_pack)?;
+        let released = {
+            let mut exports = self.exports.lock();
+            match exports.release(id.as_bytes(), count) {
+                Released::Unknown => {
+                    let id = address(id_pack).and_then(|address| exports.id_of(address).cloned());
+                    id.map_or(Released::Unknown, |id| {
+                        exports.release(id.as_bytes(), count)
+                    })
+                }
+                released => released,
+            }
+        };
+        match released {
+            Released::Unknown => Err(PyKeyError::new_err((id_pack.clone().unbind(),))),
+            Released::Kept | Released::Gone(_) => Ok(()),
+        }
+    }
+
+    /// The object table: a list of (id pack, object, references).
+    fn _table_items<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let entries: Vec<_> = self
+            .exports
+            .lock()
+            .iter()
+            .map(|(id, entry)| (id.clone(), entry.object.clone_ref(py), entry.references))
+            .collect();
+        entries
+            .into_iter()
+            .map(|(id, object, references)| {
+                Ok((decode_id(py, &id)?, object, references)
+                    .into_pyobject(py)?
+                    .into_any())
+            })
+            .collect()
+    }
+
+    /// The live proxy with this id pack, or None.
+    fn _proxy_get<'py>(
+        &self,
+        py: Python<'py>,
+        id_pack: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyNetref>>> {
+        Ok(self.proxies.get(py, &encode_id(id_pack)?))
+    }
+
+    /// Lists a proxy under an id pack.
+    fn _proxy_put(&self, id_pack: &Bound<'_, PyAny>, proxy: &Bound<'_, PyNetref>) -> PyResult<()> {
+        self.proxies.insert(encode_id(id_pack)?, proxy);
+        Ok(())
+    }
+
+    /// Forgets a proxy; False if none is listed.
+    fn _proxy_forget(&self, id_pack: &Bound<'_, PyAny>) -> PyResult<bool> {
+        Ok(self.proxies.forget(&encode_id(id_pack)?))
+    }
+
+    /// The live proxies: a list of (id pack, proxy).
+    fn _proxy_items<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let all = self.proxies.all(py);
+        all.into_iter()
+            .map(|(id, proxy)| Ok((decode_id(py, &id)?, proxy).into_pyobject(py)?.into_any()))
+            .collect()
+    }
+
+    /// Makes a callable wait for the answer to a request.
+    fn _pending_put(&self, seq: u64, callback: Py<PyAny>) -> PyResult<()> {
+        let replaced = self
+            .link()?
+            .session()
+            .lock()
+            .insert(seq, Waiter::Callback(callback));
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Takes what waits for the answer to a request, or None.
+    fn _pending_take(&self, py: Python<'_>, seq: u64) -> PyResult<Option<Py<PyAny>>> {
+        let taken = self.link()?.session().lock().cancel(seq);
+        Ok(match taken {
+            None => None,
+            Some(Waiter::Callback(callback)) => Some(callback),
+            Some(Waiter::Result(result)) => Some(result.into_any()),
+            Some(Waiter::Thread(slot)) => Some(Py::new(py, SlotCallback { slot })?.into_any()),
+            Some(Waiter::Nobody) => {
+                Some(py.eval(c"lambda is_exc, obj: None", None, None)?.unbind())
+            }
+        })
+    }
+
+    /// The sequence numbers of the requests that wait for an answer.
+    fn _pending_seqs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let seqs: Vec<_> = self.link()?.session().lock().open().collect();
+        PyList::new(py, seqs)
+    }
+
+    /// Registers an object for the peer, counting one reference, and returns its id pack.
+    fn _export<'py>(
+        slf: &Bound<'py, Self>,
+        obj: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut out = Writer::new();
+        PyModel::new(slf).write_export(obj, &mut out)?;
+        brine::read_plain::<()>(slf.py(), &mut Reader::new(&out.into_payload().head), 0)
+    }
+
+    /// Empties all tables: the connection ended.
+    fn _clear_tables(&self) {
+        let exports = self.exports.lock().drain();
+        let classes = self.proxies.clear();
+        let waiters: Vec<_> = self
+            .link
+            .get()
+            .map(|link| link.session().lock().drain().collect())
+            .unwrap_or_default();
+        // Dropped here, with no lock held: finalizers may use the connection.
+        drop((exports, classes, waiters));
+    }
+}
+
+/// The canonical encoding of an id pack from Python.
+fn encode_id(id_pack: &Bound<'_, PyAny>) -> PyResult<EncodedId> {
+    let mut out = Writer::<PyBulk>::new();
+    if !brine::write_plain(id_pack, &mut out, 0)? {
+        return Err(PyTypeError::new_err(
+            "an id pack is a tuple of a text and two ints",
+        ));
+    }
+    Ok(EncodedId::from_canonical(&out.into_payload().head))
+}
+
+fn decode_id<'py>(py: Python<'py>, id: &EncodedId) -> PyResult<Bound<'py, PyAny>> {
+    brine::read_plain::<()>(py, &mut Reader::new(id.as_bytes()), 0)
+}
+
+/// The instance id of an id pack, which may be an address.
+fn address(id_pack: &Bound<'_, PyAny>) -> Option<usize> {
+    id_pack
+        .cast::<PyTuple>()
+        .ok()?
+        .get_item(2)
+        .ok()?
+        .extract()
+        .ok()
+}

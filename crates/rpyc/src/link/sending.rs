@@ -1,0 +1,144 @@
+//! Sending: the outbox is emptied by whoever finds nobody doing so.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rpyc_proto::wire::frame::Frame;
+
+use super::outbox::Flushed;
+use super::parker::Parker;
+use super::{Driver, End, EndCause, Link, is_over, remaining, shorter};
+use crate::transport::{BulkOf, Transport};
+
+impl<T: Transport, W> Link<T, W> {
+    /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
+    /// next wait.
+    pub fn push(&self, frame: Frame<BulkOf<T>>) {
+        self.outbox.push(frame);
+    }
+
+    /// Whether frames were appended that no thread is sending.
+    pub fn has_output(&self) -> bool {
+        self.outbox.is_idle_with_output()
+    }
+
+    /// Sends what is in the outbox, unless another thread is doing so. Waits until `deadline`
+    /// at most; what has not left by then leaves later.
+    ///
+    /// # Errors
+    /// The link's end, or an interruption.
+    pub fn flush<D: Driver<T>>(
+        &self,
+        driver: &mut D,
+        deadline: Option<Instant>,
+    ) -> Result<(), D::Error>
+    where
+        W: Send,
+    {
+        loop {
+            let slice = shorter(driver.slice(), deadline.map(remaining));
+            match driver.blocking(|| self.flush_slice(slice)) {
+                Flushed::All => return Ok(()),
+                Flushed::Ended => return Err(self.ended_error(driver)),
+                Flushed::Waiting => {
+                    driver.check()?;
+                    if deadline.is_some_and(is_over) || self.ending.get().is_some() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what can leave without waiting. For finalizers.
+    pub fn flush_now(&self) {
+        self.flush_slice(Some(Duration::ZERO));
+    }
+
+    pub(super) fn flush_slice(&self, slice: Option<Duration>) -> Flushed {
+        let flushed = self.try_flush(slice);
+        if flushed == Flushed::Waiting && self.has_output() {
+            // Threads that parked while this one was sending rely on it: one of them goes on.
+            self.roles.wake_all();
+        }
+        flushed
+    }
+
+    fn try_flush(&self, slice: Option<Duration>) -> Flushed {
+        let deadline = slice.map(|slice| Instant::now() + slice);
+        let Some(mut sender) = self.outbox.begin() else {
+            return self.wait_for_room(deadline);
+        };
+        loop {
+            if self.ended.get().is_some() {
+                return Flushed::Ended;
+            }
+            if !sender.refill() {
+                return Flushed::All;
+            }
+            match self.transport.send(sender.queue()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if deadline.is_some_and(is_over) {
+                        return Flushed::Waiting;
+                    }
+                    self.wait_to_send(deadline);
+                    if self.ending.get().is_some() && self.ended.get().is_none() {
+                        // The peer closed; what we still want to say reaches nobody.
+                        return Flushed::Waiting;
+                    }
+                }
+                Err(error) => {
+                    // What the peer said before it went away is still worth reading.
+                    let cause = EndCause::Io(error.kind(), error.to_string());
+                    let _ = self.ending.set(Arc::new(End::new(cause)));
+                    sender.discard();
+                    return Flushed::All;
+                }
+            }
+        }
+    }
+
+    /// Another thread is sending. Waits only while too much is queued.
+    fn wait_for_room(&self, deadline: Option<Instant>) -> Flushed {
+        if self.ended.get().is_some() {
+            return Flushed::Ended;
+        }
+        // A green thread must let the sender go on, which may be another one of the same thread.
+        if Parker::current().is_green() || self.outbox.wait_for_room(deadline) {
+            Flushed::All
+        } else {
+            Flushed::Waiting
+        }
+    }
+
+    /// Waits until the transport takes bytes, and receives meanwhile if nobody else does.
+    fn wait_to_send(&self, deadline: Option<Instant>) {
+        const SLICE: Duration = Duration::from_millis(50);
+        let me = Parker::current();
+        let nested = self.roles.is_leader(&me);
+        let reads = nested || self.roles.try_lead(&me);
+        let wait = deadline.map_or(SLICE, |deadline| remaining(deadline).min(SLICE));
+        let mut inbox = if reads { self.inbox.try_lock() } else { None };
+        let room = inbox
+            .as_ref()
+            .is_some_and(|inbox| inbox.held() < self.limits.backlog);
+        match self.transport.wait_to_send(room, wait) {
+            Ok(true) => {
+                if let Some(inbox) = &mut inbox {
+                    let received = self.transport.receive(inbox, Some(Duration::ZERO));
+                    inbox.absorb();
+                    self.note_received(received, false);
+                }
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.note_received(Err(error), false);
+            }
+        }
+        drop(inbox);
+        if reads && !nested {
+            self.roles.leave(&me);
+        }
+    }
+}
