@@ -84,7 +84,7 @@ class AsyncResult:
     """
 
     _is_ready: bool
-    _is_exc: bool
+    _is_exc: bool | None
     _obj: Any
     _ttl: Any
     def __new__(cls, conn: Any) -> AsyncResult: ...

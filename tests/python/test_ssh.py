@@ -124,6 +124,8 @@ class Sshd:
             "UserKnownHostsFile": known_hosts,
             "GlobalKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "yes",
+            # The quickest to agree on; each program and each tunnel is a connection.
+            "KexAlgorithms": "curve25519-sha256",
             "BatchMode": "yes",
             "ConnectTimeout": int(PATIENCE),
             "ExitOnForwardFailure": "yes",
@@ -356,7 +358,9 @@ def refused(machine: Machine, **options: Any) -> str:
     before = len(machine.processes)
     with pytest.raises(ProcessExecutionError) as info:
         DeployedServer(machine, **options)
-    assert [process.poll() is not None for process in machine.processes[before:]] == [True]
+    made = machine.processes[before:]
+    assert made
+    eventually(lambda: all(process.poll() is not None for process in made))
     assert machine["echo"]("still here") == "still here\n"
     assert machine["ls"](machine.env["TMPDIR"]) == ""
     return str(info.value)
@@ -398,6 +402,12 @@ def test_an_error_of_the_setup_is_told(far: Far) -> None:
     assert "ZeroDivisionError" in refused(far.machine(), extra_setup="1 / 0")
 
 
+def test_a_tunnel_that_cannot_be_made(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The server runs by then, and has to end again.
+    monkeypatch.setattr(zerodeploy, "_get_free_port", lambda: 65536)
+    assert "Bad local forwarding specification" in refused(far.machine())
+
+
 # After this only what is on the path already has compiled modules.
 WITHOUT_EXTENSIONS = """
 import importlib.machinery, importlib.util, runpy, sys
@@ -410,18 +420,19 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def old_pythons() -> dict[str, str]:
-    """The oldest and the newest Python here that is older than the package supports: version and path."""
+    """The oldest and the newest CPython here that is older than the package supports: version and path."""
     pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+    paths = [*map(shutil.which, ("python2.7", "python3.8", "python3.9"))]
+    for versions in ("2.*", "3.[0-9].*"):
+        paths += glob.glob(f"{pyenv}/versions/{versions}/bin/python")
     found = {}
-    for path in (*map(shutil.which, ("python2.7", "python3.8", "python3.9")), *glob.glob(f"{pyenv}/versions/*/bin/python")):
-        if path is None:
-            continue
+    for path in filter(None, paths):
         asked = subprocess.run(
-            [path, "-c", "import platform as p; print(p.python_implementation() + ' ' + p.python_version())"],
+            [path, "-c", "import platform; print(platform.python_version())"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=PATIENCE, text=True,
         )
-        kind, _, version = asked.stdout.strip().partition(" ")
-        if kind == "CPython" and tuple(map(int, version.split(".")[:2])) < (3, 10):
+        # A name that pyenv only keeps a place for says nothing.
+        if version := asked.stdout.strip():
             found[version] = path
     ordered = sorted(found, key=lambda version: tuple(map(int, version.split(".")[:2])))
     return {version: found[version] for version in (*ordered[:1], *ordered[-1:])}

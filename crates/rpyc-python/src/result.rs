@@ -265,9 +265,11 @@ impl PyAsyncResult {
         self.state.lock().ready = ready;
     }
 
+    /// Whether the answer is an exception; None while there is no answer.
     #[getter(_is_exc)]
-    fn is_exc(&self) -> bool {
-        self.state.lock().is_exc
+    fn is_exc(&self) -> Option<bool> {
+        let state = self.state.lock();
+        state.ready.then_some(state.is_exc)
     }
 
     #[setter(_is_exc)]

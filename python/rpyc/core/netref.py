@@ -49,7 +49,7 @@ LOCAL_ATTRS = (
 )
 """Names that belong to the proxy itself, not to what it stands for."""
 
-_builtin_types: tuple[type, ...] = (
+_builtin_types: list[type] = [
     BaseException,
     Exception,
     bool,
@@ -84,7 +84,7 @@ _builtin_types: tuple[type, ...] = (
     type(iter(range(0))),
     type(iter(set())),
     type(iter(())),
-)
+]
 
 _normalized_builtin_types: dict[str, type] = {
     f"{cls.__module__}.{cls.__name__}": cls for cls in _builtin_types
@@ -131,8 +131,8 @@ class NetrefClass:
 
     __slots__ = ("_instance",)
 
-    def __init__(self, instance: type | None) -> None:
-        self._instance = instance
+    def __init__(self, class_obj: type | None) -> None:
+        self._instance = class_obj
 
     @property
     def instance(self) -> type | None:
