@@ -43,6 +43,7 @@ class Service(rpyc.Service):
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.entered = threading.Event()
+        self.left = threading.Event()
 
     def exposed_prepare(self) -> None:
         self.entered.clear()
@@ -50,6 +51,7 @@ class Service(rpyc.Service):
     def exposed_wait(self) -> None:
         self.entered.set()
         assert self.gate.wait(30)
+        self.left.set()
 
     def exposed_call(self, function: Any) -> Any:
         return function()
@@ -118,11 +120,13 @@ conn.close()
         settle(program.process.pid)
         program.process.send_signal(signal.SIGINT)
         assert program.line() == "interrupted"
+        # The gate is closed again before the client goes on: its next call must block, too.
         service.entered.clear()
         service.gate.set()
-        program.tell()
-        eventually(lambda: server.clients)
+        assert service.left.wait(10)
+        service.left.clear()
         service.gate.clear()
+        program.tell()
     assert program.line() == "usable"
     assert program.wait() == 0
 

@@ -19,13 +19,12 @@ from typing import Any
 
 import pytest
 from conftest import PATIENCE, Rig, eventually, in_threads
+from plumbum import SshMachine
+from plumbum.commands import CommandNotFound, ProcessExecutionError
 
 import rpyc
 from rpyc.utils import zerodeploy
 from rpyc.utils.zerodeploy import DeployedServer, MultiServerDeployment
-
-plumbum = pytest.importorskip("plumbum")
-from plumbum.commands import CommandNotFound, ProcessExecutionError  # noqa: E402
 
 # It starts itself again for each connection, and wants its absolute path for that.
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
@@ -138,25 +137,22 @@ class Sshd:
         subprocess.run(args, check=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
 
 
-if SSHD is not None:
-    from plumbum import SshMachine
+class Machine(SshMachine):
+    """A machine behind `Sshd` that knows its processes: its session, servers, tunnels."""
 
-    class Machine(SshMachine):  # type: ignore[misc]
-        """A machine behind `Sshd` that knows its processes: its session, servers, tunnels."""
+    def __init__(self, sshd: Sshd) -> None:
+        self.processes: list[Any] = []
+        options = ("-F", str(sshd.client_config))
+        super().__init__("far", ssh_opts=options, scp_opts=options)
 
-        def __init__(self, sshd: Sshd) -> None:
-            self.processes: list[Any] = []
-            options = ("-F", str(sshd.client_config))
-            super().__init__("far", ssh_opts=options, scp_opts=options)
+    def popen(self, *args: Any, **options: Any) -> Any:
+        process = super().popen(*args, **options)
+        self.processes.append(process)
+        return process
 
-        def popen(self, *args: Any, **options: Any) -> Any:
-            process = super().popen(*args, **options)
-            self.processes.append(process)
-            return process
-
-        def running(self) -> list[Any]:
-            """Those of the processes that run, or ended without anybody asking for their end."""
-            return [process.args for process in self.processes if process.returncode is None]
+    def running(self) -> list[Any]:
+        """Those of the processes whose end nobody has waited for."""
+        return [process.args for process in self.processes if process.returncode is None]
 
 
 class Far:
