@@ -75,6 +75,7 @@ test-rust: $(TOOLS_STAMP) ## the Rust tests
 	cargo test --workspace --exclude rpyc-python
 
 test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the interoperability tests
+	$(call need_sshd)
 	$(BIN)/pytest -q tests/python tests/interop
 	@echo "once more, with every connection on the Python path"
 	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)
@@ -154,6 +155,22 @@ $(INSTALLED_STAMP): $(WHEEL_STAMP)
 $(FLOOR): $(wildcard benches/floor/Cargo.* benches/floor/src/*.rs)
 	cargo build --release $(FLOOR_CRATE) --target-dir target/floor
 	@touch $@
+
+# The tests of SSH start a server of their own, and are skipped where there is none. It is only installed where the
+# package's installation starts no service.
+define need_sshd
+@if ! [ -x /usr/sbin/sshd ] && ! command -v sshd >/dev/null; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! [ -d /run/systemd/system ]; then \
+		echo "installing openssh-server with apt-get"; \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		{ timeout 120 apt-get -qq update && \
+			timeout 300 apt-get -qq install -y --no-install-recommends openssh-server >/dev/null; } || \
+			echo "apt-get could not install openssh-server: the tests of SSH are skipped" >&2; \
+	else \
+		echo "no sshd here: the tests of SSH are skipped (Debian: apt-get install openssh-server)" >&2; \
+	fi; \
+fi
+endef
 
 # A fresh virtual environment in folder $(1). Debian keeps ensurepip in a package of its own (pythonX.Y-venv): root
 # installs it; anyone else who has pip gets virtualenv, in build/ only.
