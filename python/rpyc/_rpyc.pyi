@@ -18,6 +18,7 @@ __all__ = [
     "install_call",
     "is_brine_extended",
     "note_fork",
+    "quiesce",
     "set_metaclass",
     "syncreq",
     "use_greenlets",
@@ -48,6 +49,12 @@ def extension_changed() -> None:
 
 def note_fork() -> None:
     """To be called in the child of a fork: its copies of connections belong to the parent."""
+
+def quiesce(timeout: float) -> None:
+    """To be called when the interpreter is about to end: no thread performs requests any more.
+
+    Waits up to `timeout` seconds for those that do.
+    """
 
 def use_greenlets() -> None:
     """Make waits cooperative, from now on. `threading` must be patched already."""

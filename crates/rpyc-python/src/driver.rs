@@ -27,7 +27,7 @@ use crate::classes;
 use crate::engine::{Engine, PyLink};
 use crate::greenlets;
 use crate::model::{PyModel, Raised};
-use crate::threads;
+use crate::threads::{self, Busy};
 use crate::transport::PyTransport;
 use crate::waiter::{Outcome, Waiter};
 
@@ -149,6 +149,11 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
 impl<'py> PyDriver<'_, 'py> {
     /// Handles a message in this thread.
     pub(crate) fn handle(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
+        let _busy = Busy::begin(self.py(), || {
+            self.link.finish(EndCause::Face(
+                "the interpreter is shutting down".to_owned(),
+            ));
+        });
         if let Err(text) = self.conn.get().settle_dialect(Dialect::of(&payload)) {
             return Err(self.give_up(PyValueError::new_err(text)));
         }

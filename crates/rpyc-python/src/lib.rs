@@ -57,5 +57,5 @@ mod _rpyc {
     #[pymodule_export]
     use super::result::PyAsyncResult;
     #[pymodule_export]
-    use super::threads::note_fork;
+    use super::threads::{note_fork, quiesce};
 }

@@ -16,6 +16,7 @@ use crate::driver::{self, PyDriver};
 use crate::engine::{Engine, PyLink};
 use crate::model::{PyModel, Raised};
 use crate::netref::PyNetref;
+use crate::threads::Busy;
 use crate::waiter::{Outcome, Slot, Waiter};
 
 /// How long a synchronous request waits.
@@ -189,6 +190,7 @@ fn expired(handler: i64, timeout: Timeout) -> PyErr {
 /// After a wait failed: if the connection ended, it is cleaned up now, by whoever noticed.
 pub(crate) fn after_failure(conn: &Bound<'_, Engine>, link: &PyLink, error: PyErr) -> PyErr {
     let py = conn.py();
+    let _busy = Busy::begin(py, || {});
     if link.end().is_some()
         && error.is_instance_of::<PyEOFError>(py)
         && let Err(failed) = conn.as_any().call_method0("_on_link_end")

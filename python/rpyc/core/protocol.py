@@ -10,6 +10,7 @@ override), and here the life of a connection: opening, serving, closing.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -454,6 +455,8 @@ def _is_plain_socket(sock: socket.socket) -> bool:
     return cls.__module__ == "socket" and cls.__name__ == "socket"
 
 
+# Seconds that the end of the interpreter waits for requests that daemon threads perform.
+atexit.register(_rpyc.quiesce, 1.0)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_rpyc.note_fork)
 
