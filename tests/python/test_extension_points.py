@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -683,3 +684,22 @@ def test_nothing_is_left_behind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
     before = len(calls)
     assert same(2) == 2 and client.root.make().method(1) == 2
     assert len(calls) == before
+
+
+def test_a_patched_constant_of_the_channel_takes_effect(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The native driver knows no other level, so the channel's own methods send."""
+    sent: list[int] = []
+
+    class Zlib:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(zlib, name)
+
+        def compress(self, data: bytes, level: int) -> bytes:
+            sent.append(level)
+            return zlib.compress(data, level)
+
+    monkeypatch.setattr("rpyc.core.channel.zlib", Zlib())
+    monkeypatch.setattr(Channel, "COMPRESSION_LEVEL", 9)
+    conn = rig.pair(Service()).client
+    assert conn.ping(b"x" * 5000) == b"x" * 5000
+    assert sent and set(sent) == {9}

@@ -124,7 +124,7 @@ class Connection(PortablePath):
             _rpyc.use_greenlets()
         channel = self._channel
         stream: Any = getattr(channel, "stream", None)
-        if not _is_plain(channel, Channel, _CHANNEL_METHODS):
+        if not _is_plain(channel, Channel, _CHANNEL_MEMBERS):
             self._open_channel(channel)
         elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
             fd = stream.fileno()
@@ -407,7 +407,14 @@ _original_get_id_pack = get_id_pack
 _original_syncreq = netref.syncreq
 _original_asyncreq = netref.asyncreq
 
-_CHANNEL_METHODS = {name: vars(Channel)[name] for name in ("poll", "recv", "send", "close")}
+# The methods, and the constants that only they obey; the threshold is the engine's as well.
+_CHANNEL_MEMBERS = {
+    name: getattr(Channel, name)
+    for name in (
+        *("poll", "recv", "send", "close"),
+        *("COMPRESSION_LEVEL", "FRAME_HEADER", "FLUSHER", "MAX_FRAME_SIZE", "MAX_INFLATED_SIZE"),
+    )
+}
 _STREAM_METHODS = ("read", "write", "poll", "close", "fileno")
 _SOCKET_METHODS = {name: getattr(SocketStream, name) for name in _STREAM_METHODS}
 _PIPE_METHODS = {name: getattr(PipeStream, name) for name in _STREAM_METHODS}
@@ -436,11 +443,11 @@ def _is_original(conn: Connection, name: str) -> bool:
     return name not in conn.__dict__ and _plain_function(type(conn), name) is _ORIGINALS[name]
 
 
-def _is_plain(obj: object, cls: type, methods: dict[str, Any]) -> bool:
-    """Whether an object is exactly of a class whose methods nobody replaced."""
+def _is_plain(obj: object, cls: type, members: dict[str, Any]) -> bool:
+    """Whether an object is exactly of a class whose members nobody replaced."""
     if type(obj) is not cls:
         return False
-    return all(getattr(cls, name) is method for name, method in methods.items())
+    return all(getattr(cls, name) is member for name, member in members.items())
 
 
 def _has_green_threads() -> bool:
