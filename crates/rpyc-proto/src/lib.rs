@@ -4,7 +4,7 @@
 //! `no_std`, so the compiler holds it to that. Drivers (the crate `rpyc`, the Python extension)
 //! feed it bytes and act on what it yields.
 //!
-//! The protocol is small: three kinds of [message](message), four [labels](consts::Label) for
+//! The protocol is small: three kinds of [message], four [labels](consts::Label) for
 //! values, twenty [handlers](consts::Handler).
 //!
 //! # Layout

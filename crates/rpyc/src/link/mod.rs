@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! *Reading.* At most one thread holds the read role ([`roles`]). A thread that waits for something
+//! *Reading.* At most one thread holds the read role (`roles`). A thread that waits for something
 //! ([`Link::wait`]) takes the role if it is free and receives; every complete payload goes to the
 //! [`Driver`], which finds out what it means and wakes whoever it is for. Threads that find the role
 //! taken park. A leader that is done, or that is about to run a request, passes the role on to a
