@@ -12,11 +12,9 @@ __all__ = [
     "Engine",
     "brine_dump",
     "brine_dumpable",
-    "brine_extended",
     "brine_load",
     "extension_changed",
     "install_call",
-    "is_brine_extended",
     "note_fork",
     "quiesce",
     "set_metaclass",
@@ -37,12 +35,6 @@ def brine_load(data: bytes | bytearray | memoryview) -> Any:
 
 def brine_dumpable(obj: object) -> bool:
     """Whether a value is immutable all the way down, so that it can be encoded."""
-
-def brine_extended(extended: bool) -> None:
-    """Tell the engine whether brine's registries were extended."""
-
-def is_brine_extended() -> bool:
-    """Whether brine's registries were extended."""
 
 def extension_changed() -> None:
     """Tell the engine that a name that programs may replace was assigned."""

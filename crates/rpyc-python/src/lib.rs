@@ -51,7 +51,7 @@ mod _rpyc {
     #[pymodule_export]
     use super::greenlets::use_greenlets;
     #[pymodule_export]
-    use super::native::{brine_extended, extension_changed, is_brine_extended};
+    use super::native::extension_changed;
     #[pymodule_export]
     use super::netref::{PyNetref, syncreq};
     #[pymodule_export]

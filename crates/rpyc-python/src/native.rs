@@ -20,25 +20,11 @@ use crate::engine::Engine;
 use crate::result::PyAsyncResult;
 
 static EPOCH: AtomicU64 = AtomicU64::new(1);
-static BRINE_EXTENDED: AtomicBool = AtomicBool::new(false);
 
 /// Tells the engine that a name that programs may replace was assigned.
 #[pyfunction]
 pub(crate) fn extension_changed() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Tells the engine whether brine's registries were extended.
-#[pyfunction]
-pub(crate) fn brine_extended(extended: bool) {
-    BRINE_EXTENDED.store(extended, Ordering::Relaxed);
-    extension_changed();
-}
-
-/// Whether brine's registries were extended.
-#[pyfunction]
-pub(crate) fn is_brine_extended() -> bool {
-    BRINE_EXTENDED.load(Ordering::Relaxed)
 }
 
 /// The kept decision of one connection.

@@ -386,7 +386,7 @@ def _note_extension() -> None:
     global _is_extended
     if not _is_extended:
         _is_extended = True
-        _rpyc.brine_extended(True)
+        _rpyc.extension_changed()
 
 
 IMM_INTS: dict[int, bytes] = WatchedDict(
