@@ -104,5 +104,9 @@ wire_enum! {
         CtxExit = 19,
         /// `isinstance` with a class of the responder.
         InstanceCheck = 20,
+        /// The [extensions](crate::features) that the responder knows. Not in RPyC.
+        Features = 100,
+        /// The pickled object with its large buffers apart. An extension.
+        PickleBuffers = 101,
     }
 }

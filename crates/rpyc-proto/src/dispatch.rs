@@ -1,4 +1,4 @@
-//! The twenty handlers, for any model.
+//! The handlers, for any model.
 
 use alloc::vec::Vec;
 
@@ -215,6 +215,14 @@ pub fn dispatch<M: Operations>(
         Handler::InstanceCheck => {
             take!(2..=2);
             model.instancecheck(next!(), next!())
+        }
+        Handler::Features => {
+            take!(0..=0);
+            model.features()
+        }
+        Handler::PickleBuffers => {
+            take!(1..=1);
+            model.pickle_buffers(next!())
         }
     }
 }

@@ -5,7 +5,8 @@
 //! feed it bytes and act on what it yields.
 //!
 //! The protocol is small: three kinds of [message], four [labels](consts::Label) for
-//! values, twenty [handlers](consts::Handler).
+//! values, twenty [handlers](consts::Handler), and a few more between peers that have the same
+//! [extensions](features).
 //!
 //! # Layout
 //!
@@ -18,7 +19,8 @@
 //! | [`id`] | id packs, the names of objects on the wire |
 //! | [`model`] | the seam: what a face (Python, Rust) must offer |
 //! | [`boxing`] | values to and from their boxed form, for any model |
-//! | [`dispatch`] | the twenty handlers, for any model |
+//! | [`features`] | extensions, and how a peer's are learned |
+//! | [`dispatch`] | the handlers, for any model |
 //! | [`policy`] | which attributes a peer may touch |
 //! | [`vinegar`] | exceptions on the wire |
 //! | [`limits`] | bounds on what a peer can make us do |
@@ -42,6 +44,7 @@ pub mod boxing;
 pub mod consts;
 pub mod dispatch;
 pub mod exports;
+pub mod features;
 pub mod id;
 pub mod limits;
 pub mod message;

@@ -90,7 +90,7 @@ pub trait ObjectModel {
     fn proxy(&mut self, id: IdPack<'_>) -> Result<Self::Value, Self::Error>;
 }
 
-/// The operations behind the twenty handlers, as a face performs them on its values.
+/// The operations behind the handlers, as a face performs them on its values.
 ///
 /// Every method may run user code, so no lock is held while one is called.
 #[expect(
@@ -182,6 +182,19 @@ pub trait Operations: ObjectModel {
         class: Self::Value,
         id_pack: Self::Value,
     ) -> Result<Self::Value, Self::Error>;
+
+    // Extensions. A face that does not offer one leaves it out.
+
+    /// The names of the extensions that are offered, as a tuple.
+    fn features(&mut self) -> Result<Self::Value, Self::Error> {
+        Err(ProtocolError::Unsupported(Handler::Features).into())
+    }
+    /// The pickled object and its large buffers: a pair of bytes and a tuple of pairs of whether the
+    /// buffer may be written to and its bytes.
+    fn pickle_buffers(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error> {
+        drop(object);
+        Err(ProtocolError::Unsupported(Handler::PickleBuffers).into())
+    }
 }
 
 /// What can be wrong with a message, whatever the model.
@@ -198,6 +211,8 @@ pub enum ProtocolError {
         /// How many arguments came.
         given: usize,
     },
+    /// A request for an extension that this side does not offer.
+    Unsupported(Handler),
 }
 
 impl fmt::Display for ProtocolError {
@@ -208,6 +223,10 @@ impl fmt::Display for ProtocolError {
             Self::Arity { handler, given } => {
                 write!(f, "handler {handler:?} does not take {given} arguments")
             }
+            Self::Unsupported(handler) => write!(
+                f,
+                "handler {handler:?} is an extension that this side does not offer"
+            ),
         }
     }
 }

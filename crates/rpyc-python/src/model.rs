@@ -35,6 +35,7 @@ impl From<ProtocolError> for Raised {
             ProtocolError::Decode(error) => decode_error(error),
             ProtocolError::Label(_) => PyValueError::new_err(error.to_string()),
             ProtocolError::Arity { .. } => PyTypeError::new_err(error.to_string()),
+            ProtocolError::Unsupported(_) => PyKeyError::new_err(error.to_string()),
         })
     }
 }

@@ -179,6 +179,14 @@ impl<'py> Operations for PyModel<'_, 'py> {
             (class, id_pack),
         )
     }
+
+    fn features(&mut self) -> Result<Value<'py>, Raised> {
+        self.handle(intern!(self.py(), "_handle_features"), ())
+    }
+
+    fn pickle_buffers(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
+        self.handle(intern!(self.py(), "_handle_pickle_buffers"), (object,))
+    }
 }
 
 /// Whether the target is a builtin that looks at its caller's frame. Such a one must be called from

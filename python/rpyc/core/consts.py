@@ -1,6 +1,6 @@
-"""The numbers of the protocol: 3 messages, 4 labels, 20 handlers.
+"""The numbers of the protocol: 3 messages, 4 labels, 20 handlers, and the extensions.
 
-Source: ``protocol.md``, sections 5, 6, 14 and 18.
+Source: ``protocol.md``, sections 5, 6, 14, 18 and 19.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ HANDLE_BUFFITER = 17
 HANDLE_OLDSLICING = 18
 HANDLE_CTXEXIT = 19
 HANDLE_INSTANCECHECK = 20
+
+# Extensions, which RPyC does not have: `protocol.md`, section 19.
+HANDLE_FEATURES = 100
+HANDLE_PICKLE_BUFFERS = 101
 
 EXC_STOP_ITERATION = 1
 """Stands for a whole serialized exception whose class is exactly ``StopIteration``."""

@@ -5,7 +5,8 @@
 ``Connection`` stands on the native ``Engine``, which owns the link, the tables and the common
 handlers. The layers between are Python: :mod:`~rpyc.core._connection.handlers` (one method per
 handler), :mod:`~rpyc.core._connection.portable` (the protocol in terms of methods that programs
-override), and here the life of a connection: opening, serving, closing.
+override), :mod:`~rpyc.core._connection.extensions` (what the peer can do beyond RPyC's protocol), and
+here the life of a connection: opening, serving, closing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 from rpyc import _rpyc
 from rpyc.core import async_, brine, consts, netref
 from rpyc.core._connection.config import DEFAULT_CONFIG
+from rpyc.core._connection.extensions import Extensions
 from rpyc.core._connection.handlers import Handler, Handlers
-from rpyc.core._connection.portable import PortablePath
 from rpyc.core._connection.views import ReadLock
 from rpyc.core.async_ import AsyncResult
 from rpyc.core.channel import Channel
@@ -71,7 +72,7 @@ def _always() -> bool:
     return True
 
 
-class Connection(PortablePath):
+class Connection(Extensions):
     """One end of a link: serves the local root to the peer, and reaches the peer's root.
 
     ``root`` is the service to offer; ``channel`` moves the messages; ``config`` overlays

@@ -105,6 +105,7 @@ impl Failure {
                 let name = match error {
                     ProtocolError::Arity { .. } => "TypeError",
                     ProtocolError::Label(_) | ProtocolError::Decode(_) => "ValueError",
+                    ProtocolError::Unsupported(_) => "KeyError",
                 };
                 (name, error.to_string())
             }

@@ -1,9 +1,11 @@
 //! `Engine`: the native base of `rpyc.core.protocol.Connection`.
 //!
 //! It holds what a connection is made of (the link, the tables) and offers the primitives that the
-//! Python class is written in: for [opening](opening), [serving](serving) and the [tables](tables).
+//! Python class is written in: for [opening](opening), [serving](serving), the [tables](tables) and the
+//! [extensions](extensions).
 //! Methods whose names start with an underscore are for that class.
 
+mod extensions;
 mod opening;
 mod serving;
 mod tables;
@@ -21,6 +23,7 @@ use rpyc::link::Link;
 use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::exports::{Exports, Released};
+use rpyc_proto::features::Features;
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::Dialect;
@@ -62,6 +65,8 @@ pub(crate) struct Engine {
     /// In thread-bound mode: the threads of the connection.
     bound: OnceLock<BoundThreads>,
     limits: OnceLock<Limits>,
+    /// The extensions that the peer knows, once it was asked.
+    peer_features: OnceLock<Features>,
 }
 
 impl Engine {
@@ -328,6 +333,7 @@ impl Engine {
             process: AtomicU64::new(threads::process()),
             bound: OnceLock::new(),
             limits: OnceLock::new(),
+            peer_features: OnceLock::new(),
         }
     }
 

@@ -58,6 +58,8 @@ class Handlers(_rpyc.Engine):
             consts.HANDLE_OLDSLICING: cls._handle_oldslicing,
             consts.HANDLE_CTXEXIT: cls._handle_ctxexit,
             consts.HANDLE_INSTANCECHECK: cls._handle_instancecheck,
+            consts.HANDLE_FEATURES: cls._handle_features,
+            consts.HANDLE_PICKLE_BUFFERS: cls._handle_pickle_buffers,
         }
 
     def _access_attr(
@@ -189,6 +191,22 @@ class Handlers(_rpyc.Engine):
             return False
         # Instance id 0: the other one is the class itself.
         return issubclass(type(known) if other_id_pack[2] == 0 else known, obj)
+
+    # Extensions (``protocol.md``, section 19).
+
+    def _handle_features(self) -> tuple[str, ...]:
+        return self._features
+
+    def _handle_pickle_buffers(self, obj: Any) -> tuple[bytes, tuple[tuple[bool, bytes], ...]]:
+        if not self._config["allow_pickle"]:
+            raise ValueError("pickling is disabled")
+        buffers: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(obj, 5, buffer_callback=buffers.append)
+        parts = []
+        for buffer in buffers:
+            with buffer.raw() as view:
+                parts.append((not view.readonly, bytes(view)))
+        return data, tuple(parts)
 
 
 def _raisable(exc: Any) -> Any:
