@@ -1,11 +1,8 @@
 //! What waits for an answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
-use rpyc::link::Parker;
 use rpyc_proto::wire::Payload;
 
 use crate::bulk::PyBulk;
@@ -25,13 +22,8 @@ pub(crate) enum Waiter {
     Nobody,
 }
 
-/// The place where one thread waits for one answer.
-#[derive(Debug)]
-pub(crate) struct Slot {
-    parker: Arc<Parker>,
-    ready: AtomicBool,
-    outcome: Mutex<Option<Outcome>>,
-}
+/// Where one thread waits for one answer.
+pub(crate) type Slot = rpyc::link::Slot<Outcome>;
 
 /// An answer.
 #[derive(Debug)]
@@ -42,30 +34,6 @@ pub(crate) enum Outcome {
     Exception(Payload<PyBulk>, usize),
     /// The answer could not be read.
     Unreadable(PyErr),
-}
-
-impl Slot {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            parker: Parker::current(),
-            ready: AtomicBool::new(false),
-            outcome: Mutex::new(None),
-        })
-    }
-
-    pub(crate) fn put(&self, outcome: Outcome) {
-        *self.outcome.lock() = Some(outcome);
-        self.ready.store(true, Ordering::Release);
-        self.parker.unpark();
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn take(&self) -> Option<Outcome> {
-        self.outcome.lock().take()
-    }
 }
 
 /// A waiting thread as a callable, for programs that look into the pending requests.

@@ -16,4 +16,8 @@
 //! forking is safe. See [`link`] for how it works.
 
 pub mod link;
+#[cfg(not(loom))]
+mod sync;
+#[cfg(loom)]
+pub mod sync;
 pub mod transport;

@@ -19,29 +19,31 @@
 //! No lock is held while the driver runs. Waits in the kernel happen inside
 //! [`Driver::blocking`], so a face can release what it must (Python: the interpreter lock).
 
+mod chaos;
 mod end;
 mod inbox;
 mod outbox;
 mod parker;
 mod roles;
 mod sending;
+mod slot;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use rpyc_proto::limits::Limits;
 use rpyc_proto::session::Session;
 use rpyc_proto::wire::Payload;
 
+use crate::sync::{AtomicU64, Instant, Mutex, OnceLock, Ordering};
 use crate::transport::{BulkOf, Received, Transport};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
 use outbox::{Flushed, Outbox};
 pub use parker::{Parker, Sleep, Source};
 use roles::{Roles, Turn};
+pub use slot::Slot;
 
 /// The longest single wait for bytes while frames are being sent.
 const BUSY_SLICE: Duration = Duration::from_secs(1);
@@ -244,6 +246,7 @@ impl<T: Transport, W> Link<T, W> {
             // First the turn, then the look: another thread may handle what this one waits for, and
             // go away, until the turn is settled. From then on its wake-ups are not lost.
             let turn = self.roles.turn(me);
+            chaos::pause();
             if until.is_done(driver) {
                 return Ok(true);
             }

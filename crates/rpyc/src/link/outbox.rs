@@ -1,10 +1,8 @@
 //! Frames that wait to be sent, and who sends them.
 
-use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex};
 use rpyc_proto::wire::frame::Frame;
 
+use crate::sync::{Condvar, Instant, Mutex};
 use crate::transport::SendQueue;
 
 /// With this many bytes queued, a thread that queues more waits for the sender.

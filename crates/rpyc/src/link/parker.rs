@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use super::chaos;
+use crate::sync::{Condvar, Instant, Mutex, thread_local};
 
 /// The sleeping place of one thread.
 ///
@@ -72,6 +73,7 @@ impl Parker {
         if let Some(sleep) = &self.sleep {
             return sleep.sleep(timeout);
         }
+        chaos::pause();
         let mut woken = self.woken.lock();
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         while !*woken {
@@ -85,6 +87,8 @@ impl Parker {
             }
         }
         *woken = false;
+        drop(woken);
+        chaos::pause();
     }
 
     /// Wakes the thread, now or at its next sleep.
@@ -92,6 +96,7 @@ impl Parker {
         if let Some(sleep) = &self.sleep {
             return sleep.wake();
         }
+        chaos::pause();
         *self.woken.lock() = true;
         self.changed.notify_one();
     }

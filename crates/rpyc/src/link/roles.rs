@@ -5,11 +5,10 @@
 //! never lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
+use super::chaos;
 use super::parker::Parker;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// The read role of a link.
 #[derive(Debug, Default)]
@@ -80,6 +79,7 @@ impl Roles {
 
     /// Neither leads nor waits any more. A role held goes to the first parked thread.
     pub(super) fn leave(&self, me: &Arc<Parker>) {
+        chaos::pause();
         let mut state = self.state.lock();
         state.parked.retain(|parker| !Arc::ptr_eq(parker, me));
         if state
@@ -95,6 +95,7 @@ impl Roles {
             let next = state.leader.clone();
             // Waking may run code of the face: not under the lock.
             drop(state);
+            chaos::pause();
             if let Some(next) = next {
                 next.unpark();
             }

@@ -1,13 +1,14 @@
 //! Sending: the outbox is emptied by whoever finds nobody doing so.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rpyc_proto::wire::frame::Frame;
 
 use super::outbox::Flushed;
 use super::parker::Parker;
 use super::{Driver, End, EndCause, Link, is_over, remaining, shorter};
+use crate::sync::Instant;
 use crate::transport::{BulkOf, Transport};
 
 impl<T: Transport, W> Link<T, W> {
