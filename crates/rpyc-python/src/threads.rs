@@ -75,6 +75,7 @@ pub(crate) fn note_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     // The other threads did not come along.
     BUSY.store(0, Ordering::SeqCst);
+    rpyc::transport::forget_polling_threads();
     // The thread that forked is the main thread now.
     IS_MAIN.set(None);
 }

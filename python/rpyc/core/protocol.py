@@ -131,7 +131,8 @@ class Connection(Extensions):
             fd = stream.fileno()
             # A wait is then one system call. The stream's own methods work in either mode.
             os.set_blocking(fd, True)
-            self._open_socket(fd, channel.COMPRESSION_THRESHOLD if channel.compress else None)
+            threshold = channel.COMPRESSION_THRESHOLD if channel.compress else None
+            self._open_socket(fd, threshold, self._config["busy_poll"])
             stream._engine_io = _EngineIO(self)
         elif _is_plain(stream, PipeStream, _PIPE_METHODS):
             self._open_pipe(stream.incoming.fileno(), stream.outgoing.fileno())

@@ -2,6 +2,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -84,10 +85,21 @@ impl Engine {
     }
 
     /// Opens the connection over a connected stream socket, which is driven by its descriptor.
-    #[pyo3(signature = (fd, compress_above = None))]
-    fn _open_socket(&self, fd: RawFd, compress_above: Option<usize>) -> PyResult<()> {
+    ///
+    /// A wait polls for `busy_poll` seconds at most before it sleeps.
+    #[pyo3(signature = (fd, compress_above, busy_poll))]
+    fn _open_socket(
+        &self,
+        fd: RawFd,
+        compress_above: Option<usize>,
+        busy_poll: f64,
+    ) -> PyResult<()> {
+        let busy_poll = Duration::try_from_secs_f64(busy_poll).map_err(|_| {
+            let text = format!("the config key busy_poll is a number of seconds, not {busy_poll}");
+            PyValueError::new_err(text)
+        })?;
         self.open(
-            PyTransport::Socket(Socket::new(duplicate(fd)?)?),
+            PyTransport::Socket(Socket::new(duplicate(fd)?, busy_poll)?),
             compress_above,
         )
     }

@@ -1,5 +1,6 @@
 //! How bytes move: sockets, pipes and memory behind one trait.
 
+mod busy;
 mod memory;
 mod pipe;
 mod poll;
@@ -14,6 +15,7 @@ use rpyc_proto::wire::frame::Frame;
 
 use crate::link::Inbox;
 
+pub use busy::forget_polling_threads;
 pub use memory::{Memory, memory_pair};
 pub use pipe::Pipe;
 pub use socket::Socket;

@@ -16,6 +16,7 @@ use rustix::net::{
     sockopt,
 };
 
+use super::busy::BusyPoll;
 use super::{BulkOf, Received, SendQueue, Transport, poll};
 use crate::link::Inbox;
 
@@ -37,6 +38,7 @@ pub struct Socket<B> {
     slice: AtomicU8,
     /// Bytes were received since the last send, so an acknowledgement may be due.
     received: AtomicBool,
+    busy: BusyPoll,
     buffer: PhantomData<fn() -> B>,
 }
 
@@ -54,13 +56,14 @@ const SHORT: Duration = Duration::from_millis(50);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl<B> Socket<B> {
-    /// Takes over a connected stream socket.
+    /// Takes over a connected stream socket. A wait polls for `busy_poll` at most before it sleeps,
+    /// if that promises to be faster; zero: never.
     ///
     /// TCP sockets get `TCP_NODELAY`: every write here is a whole burst already.
     ///
     /// # Errors
     /// The descriptor is no connected socket.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+    pub fn new(fd: OwnedFd, busy_poll: Duration) -> io::Result<Self> {
         let family = sockopt::socket_domain(&fd)?;
         let tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6);
         let local = !tcp || peer_is_loopback(&fd);
@@ -73,6 +76,7 @@ impl<B> Socket<B> {
             local,
             slice: AtomicU8::new(Slice::Unset as u8),
             received: AtomicBool::new(false),
+            busy: BusyPoll::new(busy_poll),
             buffer: PhantomData,
         })
     }
@@ -98,6 +102,50 @@ impl<B> Socket<B> {
             self.slice.store(slice as u8, Ordering::Relaxed);
         }
         Ok(true)
+    }
+}
+
+impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Socket<B> {
+    /// Receives without waiting. `None`: nothing is there, or a signal came.
+    fn look(&self, fd: &OwnedFd, inbox: &mut Inbox<B>) -> io::Result<Option<Received>> {
+        match recv(fd, inbox.space(), RecvFlags::DONTWAIT) {
+            Ok((_, count)) => Ok(Some(self.note(inbox, count))),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Receives, and sleeps up to `timeout` until something is there.
+    fn sleep(
+        &self,
+        fd: &OwnedFd,
+        inbox: &mut Inbox<B>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
+        let mut rest = timeout;
+        if self.set_slice(fd, timeout)? {
+            match recv(fd, inbox.space(), RecvFlags::empty()) {
+                Ok((_, count)) => return Ok(self.note(inbox, count)),
+                Err(Errno::INTR) => return Ok(Received::Nothing),
+                // Either the kernel's timeout is over or the descriptor is non-blocking: find out by
+                // waiting in `poll` for the rest of a short slice.
+                Err(Errno::AGAIN) => rest = timeout.map(|timeout| timeout.min(SHORT)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if poll::wait(&[(fd.as_fd(), PollFlags::IN)], rest)?.is_empty() {
+            return Ok(Received::Nothing);
+        }
+        Ok(self.look(fd, inbox)?.unwrap_or(Received::Nothing))
+    }
+
+    fn note(&self, inbox: &mut Inbox<B>, count: usize) -> Received {
+        if count == 0 {
+            return Received::End;
+        }
+        self.received.store(true, Ordering::Relaxed);
+        inbox.filled(count);
+        Received::Data
     }
 }
 
@@ -133,54 +181,27 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         timeout: Option<Duration>,
     ) -> io::Result<Received> {
         let fd = self.fd()?;
-        let endless = timeout.is_none();
-        let mut flags = RecvFlags::empty();
         if timeout == Some(Duration::ZERO) {
-            flags = RecvFlags::DONTWAIT;
-        } else {
-            if self.tcp && self.received.load(Ordering::Relaxed) {
-                // We wait again without having sent anything. A peer with Nagle's algorithm on
-                // holds its next small segment until this acknowledgement, which the kernel would
-                // delay by 40 ms.
-                sockopt::set_tcp_quickack(&fd, true)?;
-            }
-            if !self.set_slice(&fd, timeout)? {
-                let ready = poll::wait(&[(fd.as_fd(), PollFlags::IN)], timeout)?;
-                if ready.is_empty() {
-                    return Ok(Received::Nothing);
-                }
-                flags = RecvFlags::DONTWAIT;
+            return Ok(self.look(&fd, inbox)?.unwrap_or(Received::Nothing));
+        }
+        if self.tcp && self.received.load(Ordering::Relaxed) {
+            // We wait again without having sent anything. A peer with Nagle's algorithm on holds its
+            // next small segment until this acknowledgement, which the kernel would delay by 40 ms.
+            sockopt::set_tcp_quickack(&fd, true)?;
+        }
+        let mut wait = self.busy.begin(timeout);
+        while wait.polls() {
+            if let Some(received) = self.look(&fd, inbox)? {
+                wait.succeeded();
+                return Ok(received);
             }
         }
-        loop {
-            match recv(&fd, inbox.space(), flags) {
-                Ok((_, 0)) => return Ok(Received::End),
-                Ok((_, count)) => {
-                    self.received.store(true, Ordering::Relaxed);
-                    inbox.filled(count);
-                    return Ok(Received::Data);
-                }
-                Err(Errno::AGAIN) if endless && flags.is_empty() => {
-                    // Only a non-blocking descriptor says this without a timeout.
-                    let ready = poll::wait(&[(fd.as_fd(), PollFlags::IN)], None)?;
-                    if ready.is_empty() {
-                        return Ok(Received::Nothing);
-                    }
-                }
-                Err(Errno::AGAIN) if flags.is_empty() => {
-                    // Either the kernel's timeout is over or the descriptor is non-blocking: find
-                    // out by waiting in `poll` for the rest of a short slice.
-                    let rest = timeout.map(|timeout| timeout.min(SHORT));
-                    let ready = poll::wait(&[(fd.as_fd(), PollFlags::IN)], rest)?;
-                    if ready.is_empty() {
-                        return Ok(Received::Nothing);
-                    }
-                    flags = RecvFlags::DONTWAIT;
-                }
-                Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
-                Err(error) => return Err(error.into()),
-            }
+        let received = self.sleep(&fd, inbox, timeout)?;
+        match received {
+            Received::Data => wait.succeeded(),
+            Received::Nothing | Received::End => wait.failed(),
         }
+        Ok(received)
     }
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {

@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rpyc::transport::{Memory, Pipe, Socket, memory_pair};
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -52,7 +53,7 @@ pub(crate) fn half_raw() -> (Socket<Vec<u8>>, UnixStream) {
 fn socket(stream: impl Into<OwnedFd>) -> Socket<Vec<u8>> {
     let fd = stream.into();
     set_socket_send_buffer_size(&fd, TINY).unwrap();
-    Socket::new(fd).unwrap()
+    Socket::new(fd, Duration::from_micros(50)).unwrap()
 }
 
 /// Makes each of these tests run over every transport.

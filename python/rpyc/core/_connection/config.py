@@ -47,6 +47,8 @@ DEFAULT_CONFIG: dict[str, Any] = {
     # Times, in seconds.
     "sync_request_timeout": 30,  # None: no limit
     "endpoints_timeout": 3,  # how long a server lets a new connection take to authenticate
+    # How long a wait for a message polls at most, where that is faster, before it sleeps. 0: never.
+    "busy_poll": 0.00005,
     # An attribute of a proxy that was seen to be a method is called by its name, in one request.
     "fold_method_calls": True,
     # Closing.

@@ -1,0 +1,420 @@
+//! Busy-polling: whether a wait for bytes looks for them a little before it sleeps.
+//!
+//! # Theory of operation
+//!
+//! Waking a thread on another core costs more than all the rest of a short call. A thread that asks
+//! the kernel again and again for some tens of microseconds, its *budget*, is awake when the bytes
+//! come. That pays if they do come within the budget and if nobody else wants the core, so:
+//!
+//! * *Recent waits decide.* A wait polls only if the last few waits, polled or not, were about that
+//!   short. A poll that used up its budget in vain lets the next waits sleep at once: 4 of them, 8
+//!   after another miss, and so on up to 1024. So a peer that is quiet costs one budget, and an idle
+//!   connection nothing.
+//! * *Contention ends it.* Before polling begins, and now and then, the kernel is asked how many
+//!   threads want to run: not more than there are cores may. Besides, who polls reads the clock each
+//!   time round. A gap between two readings means that the core was given to somebody else
+//!   meanwhile, and two of them are contention. Then nothing is polled on this socket for 50 ms,
+//!   twice as long each time it happens again, up to a second.
+//! * *One core is never polled on:* the peer could not run. The set of cores that the thread may use
+//!   is looked up as well, and a quota of the container counts. Of all threads of a process one
+//!   fewer polls than there are cores.
+//!
+//! All of it is about speed only. A poll is as good as a wait that brought nothing; signals and
+//! shutdowns are seen at the latest when the budget is used up.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The longest budget: beyond it a sleep costs less than it delays.
+const MAX_BUDGET: Duration = Duration::from_millis(1);
+/// So many short waits in a row make the next one poll.
+const WARM: u32 = 2;
+/// A wait that slept is short if it took up to this many budgets: waking up is a part of it.
+const SLEPT_BUDGETS: u32 = 2;
+/// Waits that sleep after a first miss, and the most after many.
+const SKIP: (u32, u32) = (4, 1024);
+/// So many hits in a row make up for the misses before.
+const FORGIVEN: u32 = 64;
+/// The clock stands still for so long only if the core was given to somebody else.
+const GAP: Duration = Duration::from_micros(200);
+/// Two gaps within this time are contention.
+const GAP_MEMORY: Duration = Duration::from_millis(100);
+/// How long contention forbids polling: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// What calm for so long says about contention before: nothing of interest any more.
+const CALM: Duration = Duration::from_secs(1);
+/// After so many polls the state of the machine is looked up again: that takes some microseconds.
+const LOOK_UP_EVERY: u32 = 256;
+
+/// Threads of this process that poll right now.
+static POLLING: AtomicU32 = AtomicU32::new(0);
+
+/// In the child of a fork: the threads that polled did not come along.
+pub fn forget_polling_threads() {
+    POLLING.store(0, Ordering::Relaxed);
+}
+
+/// What one socket knows about polling.
+#[derive(Debug)]
+pub(super) struct BusyPoll {
+    budget: Duration,
+    /// Locked for a few instructions, by the one thread that reads.
+    history: Mutex<History>,
+}
+
+#[derive(Debug)]
+struct History {
+    /// Short waits in a row.
+    short: u32,
+    /// Hits in a row.
+    hits: u32,
+    /// Waits that are still to sleep at once.
+    skip: u32,
+    /// Waits that will sleep after the next miss.
+    next_skip: u32,
+    last_gap: Option<Instant>,
+    /// When the last pause ends, or has ended.
+    resumes: Option<Instant>,
+    next_pause: Duration,
+    /// Polls until the state of the machine is looked up.
+    unchecked: u32,
+}
+
+impl BusyPoll {
+    /// Polling with this budget for each wait; zero: none.
+    pub(super) fn new(budget: Duration) -> Self {
+        Self {
+            budget: budget.min(MAX_BUDGET),
+            history: Mutex::new(History::new()),
+        }
+    }
+
+    /// Begins a wait of at most `timeout`.
+    pub(super) fn begin(&self, timeout: Option<Duration>) -> Wait<'_> {
+        let budget = timeout.map_or(self.budget, |timeout| timeout.min(self.budget));
+        if budget.is_zero() {
+            return Wait {
+                busy: self,
+                started: None,
+                polling: None,
+            };
+        }
+        let now = Instant::now();
+        let polls = self.history.lock().may_poll(now, is_calm) && claim();
+        Wait {
+            busy: self,
+            started: Some(now),
+            polling: polls.then_some(Polling {
+                last: now,
+                end: now + budget,
+            }),
+        }
+    }
+}
+
+/// One wait for bytes: polled first, if that is worth it.
+#[derive(Debug)]
+pub(super) struct Wait<'a> {
+    busy: &'a BusyPoll,
+    /// `None`: polling is off.
+    started: Option<Instant>,
+    polling: Option<Polling>,
+}
+
+#[derive(Debug)]
+struct Polling {
+    last: Instant,
+    end: Instant,
+}
+
+impl Wait<'_> {
+    /// Whether to look once more without sleeping.
+    pub(super) fn polls(&mut self) -> bool {
+        let Some(polling) = &mut self.polling else {
+            return false;
+        };
+        let now = Instant::now();
+        let gap = now - polling.last > GAP;
+        polling.last = now;
+        let over = now >= polling.end;
+        if gap {
+            self.busy.history.lock().note_gap(now);
+        }
+        if over {
+            self.busy.history.lock().note_miss();
+            self.stop();
+        } else {
+            std::hint::spin_loop();
+        }
+        !over
+    }
+
+    /// The wait brought something.
+    pub(super) fn succeeded(mut self) {
+        let Some(started) = self.started else {
+            return;
+        };
+        let now = Instant::now();
+        let mut history = self.busy.history.lock();
+        match &self.polling {
+            Some(polling) => {
+                if now - polling.last > GAP {
+                    history.note_gap(now);
+                }
+                history.note_hit();
+            }
+            None => history.note_sleep(now - started <= self.busy.budget * SLEPT_BUDGETS),
+        }
+        drop(history);
+        self.stop();
+    }
+
+    /// The wait brought nothing.
+    pub(super) fn failed(self) {
+        if self.started.is_some() {
+            self.busy.history.lock().note_sleep(false);
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.polling.take().is_some() {
+            POLLING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl History {
+    const fn new() -> Self {
+        Self {
+            short: 0,
+            hits: 0,
+            skip: 0,
+            next_skip: SKIP.0,
+            last_gap: None,
+            resumes: None,
+            next_pause: PAUSE.0,
+            unchecked: 0,
+        }
+    }
+
+    /// Whether a wait may poll. `is_calm`: nobody else wants the cores.
+    fn may_poll(&mut self, now: Instant, is_calm: impl FnOnce() -> bool) -> bool {
+        if self.short < WARM {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        if self.resumes.is_some_and(|resumes| now < resumes) {
+            return false;
+        }
+        if self.unchecked == 0 {
+            if !is_calm() {
+                self.pause(now);
+                return false;
+            }
+            self.unchecked = LOOK_UP_EVERY;
+        }
+        self.unchecked -= 1;
+        true
+    }
+
+    const fn note_hit(&mut self) {
+        self.short = self.short.saturating_add(1);
+        self.hits = self.hits.saturating_add(1);
+        if self.hits >= FORGIVEN {
+            self.next_skip = SKIP.0;
+        }
+    }
+
+    const fn note_miss(&mut self) {
+        self.hits = 0;
+        self.skip = self.next_skip;
+        if self.next_skip < SKIP.1 {
+            self.next_skip *= 2;
+        }
+    }
+
+    const fn note_sleep(&mut self, short: bool) {
+        self.short = if short {
+            self.short.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    fn note_gap(&mut self, now: Instant) {
+        let again = self.last_gap.is_some_and(|last| now - last < GAP_MEMORY);
+        self.last_gap = Some(now);
+        if again {
+            self.last_gap = None;
+            self.pause(now);
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        if self.resumes.is_none_or(|resumed| now > resumed + CALM) {
+            self.next_pause = PAUSE.0;
+        }
+        self.resumes = Some(now + self.next_pause);
+        self.next_pause = (self.next_pause * 2).min(PAUSE.1);
+        self.unchecked = 0;
+    }
+}
+
+/// Makes the thread one of those that poll, unless there are enough.
+fn claim() -> bool {
+    let most = allowed_cores().saturating_sub(1);
+    POLLING
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |polling| {
+            (polling < most).then_some(polling + 1)
+        })
+        .is_ok()
+}
+
+/// Whether the thread may use two cores at least, and nobody else wants them.
+fn is_calm() -> bool {
+    usable_cores() >= 2 && !is_crowded()
+}
+
+/// The cores that the calling thread may use now.
+fn usable_cores() -> u32 {
+    let own = rustix::thread::sched_getaffinity(None).map_or(1, |cores| cores.count());
+    own.min(allowed_cores())
+}
+
+/// The cores that the process was allowed at its first wait, a quota included: reading it takes long.
+fn allowed_cores() -> u32 {
+    static CORES: OnceLock<u32> = OnceLock::new();
+    *CORES.get_or_init(|| {
+        std::thread::available_parallelism()
+            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+    })
+}
+
+/// Whether more threads want to run, on the whole machine, than it has cores. Where the kernel does
+/// not tell: no.
+fn is_crowded() -> bool {
+    static ONLINE: OnceLock<u32> = OnceLock::new();
+    let Ok(load) = std::fs::read_to_string("/proc/loadavg") else {
+        return false;
+    };
+    let online = *ONLINE.get_or_init(|| {
+        let cores = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cores = cores.lines().filter(|line| line.starts_with("processor"));
+        u32::try_from(cores.count()).unwrap_or(u32::MAX)
+    });
+    running(&load).is_some_and(|running| online > 0 && running > online)
+}
+
+/// The threads that want to run, as /proc/loadavg says it: `0.56 0.37 0.56 2/92 30086`.
+fn running(load: &str) -> Option<u32> {
+    load.split_whitespace()
+        .nth(3)?
+        .split_once('/')?
+        .0
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A history of short waits, so that the next one polls.
+    fn warm() -> History {
+        let mut history = History::new();
+        for _ in 0..WARM {
+            history.note_sleep(true);
+        }
+        history
+    }
+
+    #[test]
+    fn waits_poll_after_short_ones_only() {
+        let now = Instant::now();
+        let mut history = History::new();
+        assert!(!history.may_poll(now, || true));
+        for _ in 0..WARM {
+            history.note_sleep(true);
+        }
+        assert!(history.may_poll(now, || true));
+        history.note_sleep(false);
+        assert!(!history.may_poll(now, || true));
+    }
+
+    #[test]
+    fn misses_make_polls_rarer_and_hits_forgive_them() {
+        let now = Instant::now();
+        let mut history = warm();
+        let sleeps_after_a_miss = |history: &mut History| {
+            history.note_miss();
+            history.note_sleep(true);
+            let mut sleeps = 0;
+            while !history.may_poll(now, || true) {
+                sleeps += 1;
+            }
+            sleeps
+        };
+        assert_eq!(sleeps_after_a_miss(&mut history), SKIP.0);
+        assert_eq!(sleeps_after_a_miss(&mut history), SKIP.0 * 2);
+        for _ in 0..20 {
+            sleeps_after_a_miss(&mut history);
+        }
+        assert_eq!(sleeps_after_a_miss(&mut history), SKIP.1);
+        for _ in 0..FORGIVEN {
+            history.note_hit();
+        }
+        assert_eq!(sleeps_after_a_miss(&mut history), SKIP.0);
+    }
+
+    #[test]
+    fn a_crowded_machine_pauses_polling_for_longer_each_time() {
+        let start = Instant::now();
+        let mut history = warm();
+        assert!(!history.may_poll(start, || false));
+        // While it is paused, the machine is not even looked at.
+        assert!(!history.may_poll(start + PAUSE.0 / 2, || true));
+        let resumed = start + PAUSE.0;
+        assert!(!history.may_poll(resumed, || false));
+        assert!(!history.may_poll(resumed + PAUSE.0, || true));
+        assert!(history.may_poll(resumed + PAUSE.0 * 2, || true));
+    }
+
+    #[test]
+    fn two_gaps_in_short_order_are_contention() {
+        let start = Instant::now();
+        let mut history = warm();
+        history.note_gap(start);
+        assert!(history.may_poll(start, || true));
+        history.note_gap(start + GAP_MEMORY * 2);
+        assert!(history.may_poll(start + GAP_MEMORY * 2, || true));
+        history.note_gap(start + GAP_MEMORY * 2 + GAP);
+        assert!(!history.may_poll(start + GAP_MEMORY * 2 + GAP, || true));
+    }
+
+    #[test]
+    fn a_wait_without_budget_never_polls() {
+        let busy = BusyPoll::new(Duration::ZERO);
+        assert!(!busy.begin(None).polls());
+        let busy = BusyPoll::new(MAX_BUDGET);
+        *busy.history.lock() = warm();
+        assert!(!busy.begin(Some(Duration::ZERO)).polls());
+    }
+
+    #[test]
+    fn the_kernel_is_understood() {
+        assert_eq!(running("0.56 0.37 0.56 2/92 30086\n"), Some(2));
+        assert_eq!(running("nonsense"), None);
+    }
+}
