@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 VENV := .venv
 RIVAL := .venv-rival
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
 FLOOR := target/floor/release/floor
 FLOOR_CRATE := --manifest-path benches/floor/Cargo.toml
 PIP_FLAGS := --quiet --disable-pip-version-check --progress-bar off
@@ -21,6 +22,7 @@ TOOLS_STAMP := $(VENV)/.tools
 RIVAL_STAMP := $(RIVAL)/.ready
 WHEEL_STAMP := dist/.built
 INSTALLED_STAMP := $(VENV)/.installed
+BENCH_STAMP := $(BENCH_VENV)/.ready
 
 # What the native path and the Python path must agree on.
 PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access connection exceptions \
@@ -103,10 +105,10 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 		$$folder/bin/pytest -q tests/python; \
 	done
 
-bench: $(INSTALLED_STAMP) $(RIVAL_STAMP) $(FLOOR) ## beside RPyC 6.0.2 and raw sockets, about 5 minutes; bench-results/
+bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
 	@$(BIN)/python benches/run.py
 
-bench-quick: $(INSTALLED_STAMP) $(RIVAL_STAMP) $(FLOOR) ## the same in under 2 minutes, less exact
+bench-quick: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) ## one round of it in under 2 minutes: a look, not a result
 	@$(BIN)/python benches/run.py --quick
 
 wheel: $(WHEEL_STAMP) ## dist/*.whl
@@ -121,7 +123,7 @@ wheel-check: $(WHEEL_STAMP) ## the wheel works in an empty virtual environment, 
 	@build/wheel-check/bin/rpyc_registry --help >/dev/null
 
 clean: ## remove everything that the other targets made
-	rm -rf target dist build bench-results $(VENV) $(RIVAL) $(RIVAL)-5 $(RIVAL)-4 .pytest_cache .mypy_cache .ruff_cache
+	rm -rf target dist build bench-results $(VENV) $(RIVAL) $(RIVAL)-5 $(RIVAL)-4 $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache
 	find benches crates examples python tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS_STAMP): requirements-dev.txt
@@ -139,6 +141,12 @@ $(RIVAL_STAMP): Makefile
 	@echo "installing RPyC 5.3.1 and 4.1.5, which speak an older dialect, beside it"
 	@$(RIVAL)-5/bin/python -m pip install $(PIP_FLAGS) rpyc==5.3.1
 	@$(RIVAL)-4/bin/python -m pip install $(PIP_FLAGS) rpyc==4.1.5
+	@touch $@
+
+$(BENCH_STAMP): benches/requirements.txt
+	$(call new_venv,$(BENCH_VENV))
+	@echo "installing what is measured beside this package into $(BENCH_VENV)"
+	@$(BENCH_VENV)/bin/python -m pip install $(PIP_FLAGS) -r benches/requirements.txt
 	@touch $@
 
 # One release build serves tests, benchmarks and distribution: what is tested is what is shipped.

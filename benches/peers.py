@@ -7,21 +7,19 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workloads import Workload
-
-WORKER = Path(__file__).with_name("worker.py")
+from contenders import Contender
 
 START_TIMEOUT = 30.0
 """Seconds until a new process must have said that it is ready."""
 
-MEASURE_TIMEOUT = 90.0
-"""Seconds a measurement may take beyond the span it was asked for."""
+ORDER_TIMEOUT = 25.0
+"""Seconds an order may take beyond the span it was asked for."""
 
 END_TIMEOUT = 5.0
 """Seconds from closing a process's standard input to killing it."""
@@ -29,30 +27,6 @@ END_TIMEOUT = 5.0
 
 class BenchError(Exception):
     """A measured process failed or was silent for too long; the text names it."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A client program and a server program to be measured together.
-
-    Each is an interpreter for ``worker.py``; with ``raw`` both are the floor binary instead.
-    """
-
-    name: str
-    title: str
-    client: Path
-    server: Path
-    raw: bool = False
-
-    def command(self, program: Path, *words: str) -> list[str]:
-        """The command line that plays the given role."""
-        return [str(program), *words] if self.raw else [str(program), str(WORKER), *words]
-
-    def order(self, workload: Workload, span: float) -> str:
-        """The line that asks the client for a measurement of ``span`` seconds."""
-        if self.raw:
-            return f"{workload.request} {workload.reply} {workload.outstanding} {span}"
-        return f"{workload.name} {span}"
 
 
 class Peer:
@@ -70,6 +44,11 @@ class Peer:
                 f"{title}: cannot start {command[0]}: {error}; `make bench` builds what is needed"
             ) from error
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def ask(self, line: str, timeout: float) -> dict[str, Any]:
         """Sends a line and gives the answer, or raises BenchError after ``timeout`` seconds."""
         assert self._process.stdin is not None
@@ -77,7 +56,7 @@ class Peer:
             self._process.stdin.write(f"{line}\n".encode())
         except BrokenPipeError as error:
             raise BenchError(f"{self.title}: ended before {line!r}") from error
-        return self.answer(timeout, repr(line))
+        return self.answer(timeout, line)
 
     def answer(self, timeout: float, to: str = "the start") -> dict[str, Any]:
         """The next JSON line of the process, or BenchError after ``timeout`` seconds."""
@@ -87,10 +66,11 @@ class Peer:
         while b"\n" not in self._buffer:
             readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
+                self._process.kill()
                 raise BenchError(f"{self.title}: no answer to {to} within {timeout:.0f} s")
             piece = os.read(descriptor, 65536)
             if not piece:
-                raise BenchError(f"{self.title}: ended instead of answering {to}; its own words are above")
+                raise BenchError(f"{self.title}: ended instead of answering {to}; its own words are on stderr")
             self._buffer += piece
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
@@ -114,35 +94,45 @@ class Pair:
 
     contender: Contender
     client: Peer
+    server: Peer
     identities: dict[str, dict[str, Any]]
-    """What client and server said of themselves: package version and the like; empty for the floor."""
+    """What client and server said of themselves: version, interpreter; empty for the floor."""
 
-    def measure(self, workload: Workload, span: float) -> float:
-        """The rate, in the workload's unit, over about ``span`` seconds."""
-        answer = self.client.ask(self.contender.order(workload, span), span + MEASURE_TIMEOUT)
-        return workload.rate(answer["calls"], answer["seconds"])
+    def ask(self, order: str, span: float = 0.0) -> dict[str, Any]:
+        """The client's answer to an order that takes about ``span`` seconds."""
+        return self.client.ask(order, span + ORDER_TIMEOUT)
 
 
 @contextmanager
-def running(contender: Contender, transport: str, cpus: set[int], directory: Path) -> Iterator[Pair]:
+def running(
+    contender: Contender,
+    transport: str,
+    cpus: set[int],
+    directory: Path,
+    *,
+    host: str = "",
+    prefixes: tuple[list[str], list[str]] = ([], []),
+    via: Callable[[str], str] = str,
+) -> Iterator[Pair]:
     """Starts a contender's server and client on the given cores; ends both on exit.
 
-    ``directory`` holds the Unix socket. The floor's client connects only when it measures, so it has nothing to say
-    at its start.
+    ``directory`` holds the Unix socket. ``host`` is where the server listens, if not on the loopback. ``prefixes`` go
+    before the commands of server and client: they may put them elsewhere. ``via`` turns the server's address into what
+    the client is told. The floor's client connects only when it measures, so it has nothing to say at its start.
     """
     title = f"{contender.title} over {transport}"
     with ExitStack() as stack, placed(cpus):
-        place = [str(directory / f"{contender.name}.sock")] if transport == "unix" else []
-        server = Peer(f"{title}, server", contender.command(contender.server, "server", transport, *place))
+        place = [str(directory / f"{contender.name}.sock")] if transport == "unix" else [host] if host else []
+        server = Peer(f"{title}, server", [*prefixes[0], *contender.server_command(transport, *place)])
         stack.callback(server.close)
         served = server.answer(START_TIMEOUT)
         address = served.pop("address")
-        client = Peer(f"{title}, client", contender.command(contender.client, "client", transport, address))
+        client = Peer(f"{title}, client", [*prefixes[1], *contender.client_command(transport, via(address))])
         stack.callback(client.close)
-        identities = {} if contender.raw else {"client": client.answer(START_TIMEOUT), "server": served}
+        identities = {"client": client.answer(START_TIMEOUT), "server": served} if contender.end else {}
         ends = stack.pop_all()
     with ends:
-        yield Pair(contender, client, identities)
+        yield Pair(contender, client, server, identities)
 
 
 @contextmanager
@@ -154,6 +144,12 @@ def placed(cpus: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, own)
+
+
+def placements() -> dict[str, set[int]]:
+    """Where both processes may run: on one core (the last: the first takes the interrupts), or anywhere."""
+    cpus = os.sched_getaffinity(0)
+    return {"one core": {max(cpus)}, "free": cpus}
 
 
 def clean_environment() -> dict[str, str]:

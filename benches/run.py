@@ -1,10 +1,8 @@
-"""Measures this package beside rpyc 6.0.2 and beside the raw sockets, in one run.
+"""Measures this package beside RPyC 6.0.2, others of its kind, and bare sockets, in one run.
 
-Every round visits every placement and transport; there all contenders stand ready at the same time, in fresh
-processes, and take turns at each workload, in an order that rotates with the round. So a change of the machine's mood
-meets all of them alike. What is reported is the median over the rounds.
+The order is by rounds (see ``rates.py``): each visits every part, so that all parts spread over the whole time.
 
-The programs are found through OURS_PYTHON, RPYC_RIVAL_PYTHON and FLOOR; the defaults are where the Makefile puts them.
+The programs are found through OURS_PYTHON, BENCH_PYTHON and FLOOR; the defaults are where the Makefile puts them.
 """
 
 from __future__ import annotations
@@ -12,117 +10,96 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peers import BenchError, Contender, running
+import singles
+from chart import draw
+from contenders import ROOT
+from peers import BenchError, placements
+from rates import PARTS, measure
 from report import describe_machine, write
-from workloads import WORKLOADS
+from results import Results
+from targets import judge, targets
 
-ROOT = Path(__file__).resolve().parent.parent
-TRANSPORTS = ("tcp", "unix")
+COUNTS = ROOT / "bench-results" / "counts.md"
+"""The counts of instructions and system calls, if they were taken."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: the number of rounds and the seconds of one measurement."""
+    """How much is measured."""
 
     rounds: int
     span: float
+    """Seconds of one measurement."""
+    single_rounds: int
+    """Rounds of what is not a rate, and hardly varies."""
+    sizes: tuple[int, ...]
+    """MiB of the transfers whose memory is looked at."""
+    largest: int
+    """MiB of the largest transfer whose rate is measured."""
+    idle_connections: int
 
 
-FULL = Plan(rounds=7, span=0.25)
-QUICK = Plan(rounds=3, span=0.06)
-
-
-@dataclass
-class Results:
-    """Rates by (transport, placement, workload, contender), one a round, and what the contenders said they are."""
-
-    rates: dict[tuple[str, str, str, str], list[float]] = field(default_factory=dict)
-    identities: dict[str, dict[str, Any]] = field(default_factory=dict)
+FULL = Plan(rounds=7, span=0.12, single_rounds=7, sizes=(16, 64, 256), largest=256, idle_connections=singles.IDLE_CONNECTIONS)
+QUICK = Plan(rounds=1, span=0.04, single_rounds=1, sizes=(16,), largest=16, idle_connections=200)
 
 
 def main() -> int:
-    """Measures, prints the table, and writes it with its numbers to the output folder."""
+    """Measures, prints the report, and writes it with its numbers to the output folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a look, not a result")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="only these parts, for instance: calls singles")
     parser.add_argument("--output", type=Path, default=ROOT / "bench-results", help="folder of the results")
     options = parser.parse_args()
     plan = QUICK if options.quick else FULL
     machine = describe_machine()
     started = time.monotonic()
-    try:
-        results = measure_all(contenders(), placements(), plan)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+    results = Results()
+    for turn in range(plan.rounds):
+        print(f"round {turn + 1} of {plan.rounds}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        one_round(plan, turn, options.only, results)
     run = {
         "rounds": plan.rounds,
         "span_seconds": plan.span,
         "duration_seconds": round(time.monotonic() - started, 1),
+        "load_end": round(os.getloadavg()[0], 2),
         "placements": {name: sorted(cpus) for name, cpus in placements().items()},
     }
+    verdicts = [judge(target, results) for target in targets()]
     name = "quick" if options.quick else "bench"
-    print(write(options.output, name, machine | run, contenders(), results.identities, results.rates))
+    counts = COUNTS.read_text() if COUNTS.exists() else ""
+    print(write(options.output, name, machine | run, results, verdicts, counts))
+    (options.output / f"{name}.svg").write_text(draw(results, machine | run))
     return 0
 
 
-def contenders() -> list[Contender]:
-    """Who is measured: client and server both ours, both rpyc 6.0.2, one of each, and the sockets alone."""
-    ours = program("OURS_PYTHON", ".venv/bin/python")
-    rival = program("RPYC_RIVAL_PYTHON", ".venv-rival/bin/python")
-    floor = program("FLOOR", "target/floor/release/floor")
-    return [
-        Contender("ours", "ours", ours, ours),
-        Contender("rpyc", "rpyc", rival, rival),
-        Contender("mixed", "our client to rpyc server", ours, rival),
-        Contender("floor", "floor", floor, floor, raw=True),
-    ]
+def one_round(plan: Plan, turn: int, only: list[str] | None, results: Results) -> None:
+    """Every part once."""
+
+    def wanted(part: str) -> bool:
+        return not only or part in only
+
+    for part in PARTS:
+        if wanted(part.name):
+            measure(part.limited(plan.largest), turn, plan.span, results)
+    if wanted("singles") and turn < plan.single_rounds:
+        attempt(singles.peak_memory, plan.sizes, results)
+        attempt(singles.idle_memory, plan.idle_connections, results)
+        attempt(singles.frames, results)
+        attempt(singles.import_time, results)
 
 
-def program(variable: str, default: str) -> Path:
-    """The program named by an environment variable, or the one that the Makefile makes."""
-    return Path(os.environ.get(variable) or ROOT / default)
-
-
-def placements() -> dict[str, set[int]]:
-    """Where both processes may run: on one core (the last: the first takes the interrupts), or anywhere."""
-    cpus = os.sched_getaffinity(0)
-    return {"one core": {max(cpus)}, "free": cpus}
-
-
-def measure_all(all_contenders: list[Contender], all_placements: dict[str, set[int]], plan: Plan) -> Results:
-    """Every round, placement, transport and workload, every contender in turn."""
-    results = Results()
-    for turn in range(plan.rounds):
-        print(f"round {turn + 1} of {plan.rounds}", file=sys.stderr, flush=True)
-        shift = turn % len(all_contenders)
-        order = all_contenders[shift:] + all_contenders[:shift]
-        for placement, cpus in all_placements.items():
-            for transport in TRANSPORTS:
-                measure_cell(order, transport, placement, cpus, plan.span, results)
-    return results
-
-
-def measure_cell(
-    order: list[Contender], transport: str, placement: str, cpus: set[int], span: float, results: Results
-) -> None:
-    """One transport in one placement: all contenders at once, measuring one after the other."""
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rpyc-bench-")))
-        pairs = [stack.enter_context(running(contender, transport, cpus, directory)) for contender in order]
-        for pair in pairs:
-            if pair.identities:
-                results.identities[pair.contender.name] = pair.identities
-        for workload in WORKLOADS:
-            for pair in pairs:
-                key = (transport, placement, workload.name, pair.contender.name)
-                results.rates.setdefault(key, []).append(pair.measure(workload, span))
+def attempt(what: Callable[..., None], *arguments: Any) -> None:
+    """One measurement that fails does not end the others; the last argument, the results, hears of it."""
+    try:
+        what(*arguments)
+    except (BenchError, OSError) as error:
+        arguments[-1].note(f"{what.__name__}: {error}")
 
 
 if __name__ == "__main__":
