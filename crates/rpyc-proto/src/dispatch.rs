@@ -165,8 +165,7 @@ pub fn dispatch<M: Operations>(
         }
         Handler::CallAttr => {
             take!(3..=4);
-            let target = model.getattr(next!(), next!())?;
-            model.call(target, next!(), args.next())
+            model.call_attr(next!(), next!(), next!(), args.next())
         }
         Handler::Repr => {
             take!(1..=1);

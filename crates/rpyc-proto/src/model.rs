@@ -130,6 +130,17 @@ pub trait Operations: ObjectModel {
         args: Self::Value,
         kwargs: Option<Self::Value>,
     ) -> Result<Self::Value, Self::Error>;
+    /// Calls an attribute that the policy allows, as reading it and calling what it is.
+    fn call_attr(
+        &mut self,
+        object: Self::Value,
+        name: Self::Value,
+        args: Self::Value,
+        kwargs: Option<Self::Value>,
+    ) -> Result<Self::Value, Self::Error> {
+        let target = self.getattr(object, name)?;
+        self.call(target, args, kwargs)
+    }
     /// `repr()`.
     fn repr(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error>;
     /// `str()`.

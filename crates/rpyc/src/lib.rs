@@ -1,12 +1,8 @@
-//! The RPyC engine: driving the protocol of [`rpyc_proto`] over real transports, without a hidden
-//! thread.
+//! Transparent, symmetric remote procedure calls.
 //!
-//! # Layout
-//!
-//! | module | what it is about |
-//! |---|---|
-//! | [`link`] | one connection: who reads, who waits, how frames leave |
-//! | [`transport`] | sockets, pipes and memory, behind one trait |
+//! A program holds *netrefs*, proxies of objects that live in another process, and uses them as if
+//! they were local; the other side can do the same back. There is no schema. The peer may be a Rust
+//! program with this crate, or a Python program with RPyC.
 //!
 //! # The waiter reads
 //!
@@ -14,10 +10,50 @@
 //! leader), handles what arrives, and hands the role on before it runs a request. So nested
 //! callbacks run in the waiting thread, a synchronous call costs one send and one receive, and
 //! forking is safe. See [`link`] for how it works.
+//!
+//! # Layout
+//!
+//! | module | what it is about |
+//! |---|---|
+//! | [`link`] | one connection: who reads, who waits, how frames leave |
+//! | [`transport`] | sockets, pipes and memory, behind one trait |
 
+mod address;
+mod args;
+mod brine;
+mod config;
+mod connect;
+mod connection;
+mod convert;
+mod error;
 pub mod link;
+mod netref;
+mod object;
+mod pending;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]
 pub mod sync;
+#[cfg(feature = "tokio")]
+mod tokio;
 pub mod transport;
+mod value;
+mod waiter;
+
+pub use address::Address;
+pub use args::{Args, IntoArgs, Parameters};
+pub use config::{Config, Limits};
+pub use connect::{Connector, connect};
+pub use connection::Connection;
+pub use convert::{ConversionError, FromValue, IntoOutcome, IntoValue};
+pub use error::{ConnectError, ConnectionLost, Error, Exception, Result, TimedOut};
+pub use netref::{Comparison, Netref, NetrefIter, Operator};
+pub use object::{
+    Callable, ContextManager, Function, Iter, LaterReply, Member, Method, Object, Reply, function,
+    raw_function,
+};
+pub use pending::AsyncResult;
+pub use value::{Slice, Value};
+
+/// The version that is told to peers; they compare its first part with theirs.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

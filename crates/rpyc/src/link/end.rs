@@ -36,6 +36,11 @@ impl End {
         Self { cause }
     }
 
+    /// The end that this side brought about.
+    pub(crate) const fn closed() -> Self {
+        Self::new(EndCause::Closed)
+    }
+
     /// What ended the link.
     #[must_use]
     pub const fn cause(&self) -> &EndCause {
@@ -45,14 +50,20 @@ impl End {
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cause {
-            EndCause::Closed => f.write_str("stream has been closed"),
-            EndCause::PeerClosed => f.write_str("connection closed by peer"),
-            EndCause::Cut => f.write_str("connection closed by peer in the middle of a message"),
-            EndCause::Io(_, text) => write!(f, "the connection was lost: {text}"),
-            EndCause::Frame(error) => write!(f, "the peer sent a malformed frame: {error}"),
-            EndCause::Message(error) => write!(f, "the peer sent a malformed message: {error}"),
-            EndCause::Face(reason) => f.write_str(reason),
+        self.cause.fmt(f)
+    }
+}
+
+impl fmt::Display for EndCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("stream has been closed"),
+            Self::PeerClosed => f.write_str("connection closed by peer"),
+            Self::Cut => f.write_str("connection closed by peer in the middle of a message"),
+            Self::Io(_, text) => write!(f, "the connection was lost: {text}"),
+            Self::Frame(error) => write!(f, "the peer sent a malformed frame: {error}"),
+            Self::Message(error) => write!(f, "the peer sent a malformed message: {error}"),
+            Self::Face(reason) => f.write_str(reason),
         }
     }
 }

@@ -5,6 +5,7 @@ mod memory;
 mod pipe;
 mod poll;
 mod socket;
+mod stream;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,6 +20,7 @@ pub use busy::forget_polling_threads;
 pub use memory::{Memory, memory_pair};
 pub use pipe::Pipe;
 pub use socket::Socket;
+pub use stream::Stream;
 
 /// The bulk parts that a transport moves.
 pub type BulkOf<T> = <<T as Transport>::Buffer as BulkBuffer>::Done;

@@ -1,0 +1,145 @@
+//! Plain values to and from bytes.
+
+use bytes::Bytes;
+use num_bigint::BigInt;
+use rpyc_proto::limits::MAX_DEPTH;
+use rpyc_proto::model::ProtocolError;
+use rpyc_proto::wire::{BULK_MIN, BulkBuffer, DecodeError, Reader, Token, Writer};
+
+use crate::value::{Slice, Value};
+
+/// What large bytes are received into.
+#[derive(Debug)]
+pub struct BytesBuffer(Vec<u8>);
+
+impl BulkBuffer for BytesBuffer {
+    type Done = Bytes;
+
+    fn allocate(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+
+    fn grow(&mut self, len: usize) {
+        self.0.resize(len, 0);
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn finish(self) -> Bytes {
+        Bytes::from(self.0)
+    }
+}
+
+/// Reads one plain value.
+pub(crate) fn read(reader: &mut Reader<'_, Bytes>) -> Result<Value, ProtocolError> {
+    Ok(read_at_depth(reader, 0)?)
+}
+
+/// Writes a value if it is plain, and tells whether it is.
+pub(crate) fn write(value: &Value, out: &mut Writer<Bytes>) -> Result<bool, ProtocolError> {
+    Ok(write_at_depth(value, out, 0)?)
+}
+
+fn read_at_depth(reader: &mut Reader<'_, Bytes>, depth: usize) -> Result<Value, DecodeError> {
+    if depth > MAX_DEPTH {
+        return Err(DecodeError::TooDeep);
+    }
+    let at = reader.position();
+    Ok(match reader.token()? {
+        Token::None => Value::None,
+        Token::NotImplemented => Value::NotImplemented,
+        Token::Ellipsis => Value::Ellipsis,
+        Token::Bool(value) => Value::Bool(value),
+        Token::Int(value) => Value::Int(value),
+        Token::BigInt(text) => {
+            // The reader has checked the digits and their number.
+            let value: BigInt = text.parse().map_err(|_| DecodeError::BadInt { at })?;
+            i64::try_from(&value).map_or(Value::BigInt(value), Value::Int)
+        }
+        Token::Float(value) => Value::Float(value),
+        Token::Complex(real, imag) => Value::Complex(real, imag),
+        Token::Bytes(bytes) => Value::Bytes(Bytes::copy_from_slice(bytes)),
+        Token::Bulk(index) => Value::Bytes(reader.bulk(index).cloned().unwrap_or_default()),
+        Token::Str(text) => Value::Str(text.to_owned()),
+        Token::Tuple(count) => Value::Tuple(read_items(reader, count, depth)?),
+        Token::FrozenSet(count) => Value::FrozenSet(read_items(reader, count, depth)?),
+        Token::Slice => {
+            let mut part = || read_at_depth(reader, depth + 1);
+            Value::Slice(Box::new(Slice {
+                start: part()?,
+                stop: part()?,
+                step: part()?,
+            }))
+        }
+    })
+}
+
+fn read_items(
+    reader: &mut Reader<'_, Bytes>,
+    count: usize,
+    depth: usize,
+) -> Result<Vec<Value>, DecodeError> {
+    // Grown as items are read: a count is believed only as far as the bytes go.
+    (0..count)
+        .map(|_| read_at_depth(reader, depth + 1))
+        .collect()
+}
+
+fn write_at_depth(
+    value: &Value,
+    out: &mut Writer<Bytes>,
+    depth: usize,
+) -> Result<bool, DecodeError> {
+    if depth > MAX_DEPTH {
+        return Err(DecodeError::TooDeep);
+    }
+    match value {
+        Value::None => out.put_none(),
+        Value::NotImplemented => out.put_not_implemented(),
+        Value::Ellipsis => out.put_ellipsis(),
+        Value::Bool(value) => out.put_bool(*value),
+        Value::Int(value) => out.put_int(*value),
+        Value::BigInt(value) => match i64::try_from(value) {
+            Ok(value) => out.put_int(value),
+            Err(_) => out.put_int_text(&value.to_string()),
+        },
+        Value::Float(value) => out.put_float(*value),
+        Value::Complex(real, imag) => out.put_complex(*real, *imag),
+        Value::Bytes(bytes) if bytes.len() >= BULK_MIN => out.put_bulk(bytes.len(), bytes.clone()),
+        Value::Bytes(bytes) => out.put_bytes(bytes),
+        Value::Str(text) => out.put_str(text),
+        Value::Tuple(items) => {
+            out.put_tuple(items.len());
+            return write_items(items, out, depth);
+        }
+        Value::FrozenSet(items) => {
+            out.put_frozenset(items.len());
+            return write_items(items, out, depth);
+        }
+        Value::Slice(slice) => {
+            out.put_slice();
+            for part in [&slice.start, &slice.stop, &slice.step] {
+                if !write_at_depth(part, out, depth + 1)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Value::Object(_) | Value::Netref(_) => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn write_items(
+    items: &[Value],
+    out: &mut Writer<Bytes>,
+    depth: usize,
+) -> Result<bool, DecodeError> {
+    for item in items {
+        if !write_at_depth(item, out, depth + 1)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

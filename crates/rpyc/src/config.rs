@@ -1,0 +1,84 @@
+//! How a connection behaves.
+
+use std::time::Duration;
+
+pub use rpyc_proto::limits::Limits;
+
+/// The settings of a connection.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let config = rpyc::Config::default().timeout(Duration::from_secs(5));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) compression: bool,
+    pub(crate) tracebacks: bool,
+    pub(crate) busy_poll: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeout: Some(Duration::from_secs(30)),
+            connect_timeout: Duration::from_secs(10),
+            limits: Limits::default(),
+            compression: true,
+            tracebacks: true,
+            busy_poll: Duration::from_micros(50),
+        }
+    }
+}
+
+impl Config {
+    /// How long a call waits for its answer: 30 seconds by default; `None`: for ever.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// How long connecting may take in all, name resolution and handshakes included: 10 seconds by
+    /// default.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// What the peer can make this process hold.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// For how long a wait asks a socket again and again before it sleeps: 50 microseconds by
+    /// default, 1 millisecond at most, zero for never. It does so only while messages come that
+    /// quickly, and not while others want the cores.
+    #[must_use]
+    pub const fn busy_poll(mut self, budget: Duration) -> Self {
+        self.busy_poll = budget;
+        self
+    }
+
+    /// Whether large messages to other machines are compressed where a sample shows that it pays:
+    /// yes by default.
+    #[must_use]
+    pub const fn compression(mut self, on: bool) -> Self {
+        self.compression = on;
+        self
+    }
+
+    /// Whether the peer gets what a panic says: yes by default. Without, it only learns that there
+    /// was one.
+    #[must_use]
+    pub const fn tracebacks(mut self, on: bool) -> Self {
+        self.tracebacks = on;
+        self
+    }
+}

@@ -1,0 +1,273 @@
+//! Connections: one end of a conversation between two processes.
+
+mod driver;
+pub(crate) mod model;
+mod operations;
+mod peer;
+mod perform;
+mod request;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rpyc_proto::boxing;
+use rpyc_proto::consts::Handler;
+
+pub(crate) use driver::BlockingDriver;
+use model::Model;
+pub(crate) use peer::Peer;
+#[cfg(feature = "tokio")]
+pub(crate) use perform::{Handled, Role};
+pub(crate) use request::{Request, name_of, wait_for};
+pub(crate) use wire::Wire;
+
+use crate::config::Config;
+use crate::convert::IntoValue;
+use crate::error::{ConnectionLost, Error, Exception, Result};
+use crate::link::{EndCause, Link};
+use crate::netref::Netref;
+use crate::object::{Object, Void};
+use crate::transport::Stream;
+use crate::value::Value;
+
+/// How long closing waits for what is still to be sent.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// One end of a connection. Both ends are equal: each serves its root object, and can use the
+/// other's.
+///
+/// Clones are the same connection. It may be used by any number of threads: each gets its own
+/// answers. While a thread waits for an answer, it serves the peer's requests too, such as calls of
+/// a callback; while none waits, requests wait until one [serves](Self::serve_all).
+///
+/// The connection ends when it is [closed](Self::close), or when the last clone and the last
+/// [`Netref`] are dropped.
+#[derive(Clone)]
+pub struct Connection(Arc<Peer>);
+
+impl Connection {
+    /// A connection over a transport that is connected. `peer` names the other end in error texts.
+    ///
+    /// # Errors
+    /// What [`Object::on_connect`] of the root raises; the connection is closed then.
+    pub fn over(
+        transport: impl Into<Stream>,
+        peer: impl Into<String>,
+        config: Config,
+        root: Arc<dyn Object>,
+    ) -> Result<Self, Exception> {
+        let link = Link::new(transport.into(), config.limits, 1);
+        Self::begin(Wire::Blocking(link), peer.into(), config, root)
+    }
+
+    pub(crate) fn begin(
+        wire: Wire,
+        peer: String,
+        config: Config,
+        root: Arc<dyn Object>,
+    ) -> Result<Self, Exception> {
+        let conn = Self(Arc::new(Peer::new(wire, peer, config, root)));
+        let root = Arc::clone(&conn.0.root);
+        match perform::guarded(|| root.on_connect(&conn)) {
+            Ok(()) => Ok(conn),
+            Err(exception) => {
+                conn.close();
+                Err(exception)
+            }
+        }
+    }
+
+    /// Two connected ends in this process, with their roots: for tests, and for peers in threads.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (here, there) = rpyc::Connection::pair(None, None)?;
+    /// let server = std::thread::spawn(move || there.serve_all());
+    /// here.ping()?;
+    /// here.close();
+    /// server.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What [`Object::on_connect`] of a root raises.
+    pub fn pair(
+        one: Option<Arc<dyn Object>>,
+        other: Option<Arc<dyn Object>>,
+    ) -> Result<(Self, Self), Exception> {
+        const CAPACITY: usize = 256 * 1024;
+        let (a, b) = crate::transport::memory_pair(CAPACITY);
+        let void = || -> Arc<dyn Object> { Arc::new(Void) };
+        let one = Self::over(a, "memory", Config::default(), one.unwrap_or_else(void))?;
+        let other = Self::over(b, "memory", Config::default(), other.unwrap_or_else(void))?;
+        Ok((one, other))
+    }
+
+    pub(crate) const fn of(peer: Arc<Peer>) -> Self {
+        Self(peer)
+    }
+
+    /// The peer's root object.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn root(&self) -> Result<Netref> {
+        Ok(self.ask(Handler::GetRoot, Vec::new())?.extract()?)
+    }
+
+    /// Asks the peer for a sign of life, and waits for it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn ping(&self) -> Result<()> {
+        const DATA: &str = "ping";
+        match self.ask(Handler::Ping, vec![DATA.into_value()])? {
+            Value::Str(echo) if echo == DATA => Ok(()),
+            other => Err(crate::ConversionError::new("an echo", &other).into()),
+        }
+    }
+
+    /// Serves one message of the peer, or waits until another thread has. Tells whether one came
+    /// within `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionLost`].
+    pub fn serve(&self, timeout: Duration) -> Result<bool> {
+        let Some(link) = self.0.wire.link() else {
+            return Err(Error::WouldBlockRuntime(
+                "the runtime, which serves by itself",
+            ));
+        };
+        let deadline = Instant::now().checked_add(timeout);
+        let served = link.serve(&mut BlockingDriver::new(&self.0), deadline);
+        served.map_err(|end| {
+            self.0.clean_up();
+            Error::lost("serving", self.0.name(), &end)
+        })
+    }
+
+    /// Serves the peer until the connection ends.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionLost`], unless one of both ends closed the connection in an orderly way.
+    pub fn serve_all(&self) -> Result<()> {
+        let Some(link) = self.0.wire.link() else {
+            return Err(Error::WouldBlockRuntime(
+                "the runtime, which serves by itself",
+            ));
+        };
+        let end = driver::serve_all(&self.0, link);
+        if driver::is_orderly(end.cause()) {
+            return Ok(());
+        }
+        Err(Error::lost("serving", self.0.name(), &end))
+    }
+
+    /// Serves the peer in a thread of its own until the connection ends, so that its calls are
+    /// answered while no thread waits for anything.
+    ///
+    /// # Errors
+    /// The thread can't be started.
+    pub fn serve_in_thread(&self) -> std::io::Result<JoinHandle<Result<()>>> {
+        let conn = self.clone();
+        std::thread::Builder::new()
+            .name("rpyc-serve".to_owned())
+            .spawn(move || conn.serve_all())
+    }
+
+    /// Ends the connection: the peer is told, and whoever waits is too.
+    pub fn close(&self) {
+        if self.0.wire.end().is_none() {
+            let request = self.0.request(Handler::Close, |model, out| {
+                boxing::put_boxed(model, out, &Value::Tuple(Vec::new())).map_err(Error::from)
+            });
+            if let Ok(result) = request.send() {
+                self.flush();
+                result.cancel();
+            }
+        }
+        self.0.finish(EndCause::Closed);
+    }
+
+    fn flush(&self) {
+        if let Some(link) = self.0.wire.link() {
+            let deadline = Instant::now() + CLOSING;
+            // What can't be sent by then is not missed.
+            let _ = link.flush(&mut BlockingDriver::new(&self.0), Some(deadline));
+        }
+    }
+
+    /// Whether the connection has ended, as far as this end knows.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.wire.end().is_some()
+    }
+
+    /// Why the connection ended, if it has.
+    #[must_use]
+    pub fn end(&self) -> Option<ConnectionLost> {
+        self.0.wire.end().map(|end| ConnectionLost {
+            operation: "the connection".to_owned(),
+            peer: self.0.name().to_owned(),
+            cause: end.cause().clone(),
+        })
+    }
+
+    /// Who is at the other end: the address that was connected to, or that the connection came from.
+    #[must_use]
+    pub fn peer_name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// How many objects of ours the peer holds references to.
+    #[must_use]
+    pub fn exported(&self) -> usize {
+        self.0.exports.lock().len()
+    }
+
+    /// How many objects of the peer we hold proxies of.
+    #[must_use]
+    pub fn proxied(&self) -> usize {
+        self.0.netrefs().len()
+    }
+
+    /// Performs a request that is not on an object.
+    fn ask(&self, handler: Handler, args: Vec<Value>) -> Result<Value> {
+        self.request(handler, args).wait()
+    }
+
+    pub(crate) fn request(&self, handler: Handler, args: Vec<Value>) -> Request<'_> {
+        self.0.request(handler, |model: &mut Model<'_>, out| {
+            boxing::put_boxed(model, out, &Value::Tuple(args)).map_err(Error::from)
+        })
+    }
+}
+
+impl Peer {
+    pub(crate) const fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl PartialEq for Connection {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.0.name())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}

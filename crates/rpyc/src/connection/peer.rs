@@ -1,0 +1,208 @@
+//! One end of a connection, whoever drives it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rpyc_proto::boxing;
+use rpyc_proto::consts::{COMPRESSION_THRESHOLD, Handler, MessageKind};
+use rpyc_proto::dispatch;
+use rpyc_proto::exports::Exports;
+use rpyc_proto::id::IdPack;
+use rpyc_proto::message::{self, Dialect};
+use rpyc_proto::wire::Writer;
+use rpyc_proto::wire::frame::Frame;
+
+use super::Connection;
+use super::model::{Model, Stop};
+use super::request::Request;
+use super::wire::Wire;
+use crate::config::Config;
+use crate::error::{Error, Exception, Result};
+use crate::link::{End, EndCause};
+use crate::netref::Netrefs;
+use crate::object::Object;
+use crate::value::Value;
+use crate::waiter::{Outcome, Waiter};
+
+/// The state of one end of a connection.
+pub(crate) struct Peer {
+    pub(super) wire: Wire,
+    /// Who is at the other end, for error texts.
+    name: String,
+    pub(super) config: Config,
+    pub(super) root: Arc<dyn Object>,
+    pub(super) exports: Mutex<Exports<Value>>,
+    netrefs: Netrefs,
+    dialect: AtomicU8,
+    /// `on_disconnect` was called.
+    ended: AtomicBool,
+}
+
+impl Peer {
+    pub(super) fn new(wire: Wire, name: String, config: Config, root: Arc<dyn Object>) -> Self {
+        Self {
+            wire,
+            name,
+            config,
+            root,
+            exports: Mutex::default(),
+            netrefs: Netrefs::default(),
+            dialect: AtomicU8::new(Dialect::V6 as u8),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) const fn netrefs(&self) -> &Netrefs {
+        &self.netrefs
+    }
+
+    /// Starts a request: `fill` writes its boxed arguments.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        handler: Handler,
+        fill: impl FnOnce(&mut Model<'_>, &mut Writer<Bytes>) -> Result<()>,
+    ) -> Request<'_> {
+        let seq = self.wire.session().lock().take_seq();
+        let mut out = Writer::new_frame();
+        dispatch::put_request(&mut out, self.dialect(), seq, i64::from(handler.number()));
+        let frame = fill(&mut Model::new(self), &mut out).and_then(|()| self.seal(out));
+        Request::new(self, handler, seq, frame)
+    }
+
+    /// Gives references to an object of the peer back. Sends what can leave without waiting.
+    pub(crate) fn release(&self, id: &[u8], count: i64) {
+        if count <= 0 || self.wire.end().is_some() {
+            return;
+        }
+        self.push_release(id, count);
+        self.wire.flush_now();
+    }
+
+    /// Queues a release; it leaves with what is sent next.
+    pub(super) fn push_release(&self, id: &[u8], count: i64) {
+        let seq = {
+            let mut session = self.wire.session().lock();
+            let seq = session.take_seq();
+            // Without room for one more request the answer is an orphan, which is fine.
+            let _ = session.begin_numbered(seq, Waiter::Nobody);
+            seq
+        };
+        let mut out = Writer::new_frame();
+        let handler = i64::from(Handler::Del.number());
+        dispatch::put_request(&mut out, self.dialect(), seq, handler);
+        dispatch::put_target(&mut out, id, 1);
+        dispatch::put_boxed_with(&mut out, |out| out.put_int(count));
+        if let Ok(frame) = Frame::seal(out) {
+            self.wire.push(frame);
+        }
+    }
+
+    /// Queues the answer to a request.
+    pub(super) fn reply(self: &Arc<Self>, seq: &[u8], outcome: Result<Value, Exception>) {
+        let exception = match outcome {
+            Ok(value) => match self.push_reply(seq, &value) {
+                Ok(()) => return,
+                Err(error) => error.into(),
+            },
+            Err(exception) => exception,
+        };
+        let mut out = self.start(MessageKind::Exception, seq);
+        let written = exception.write(&mut out);
+        let frame = written.map_err(Error::from).and_then(|()| self.seal(out));
+        if let Ok(frame) = frame {
+            self.wire.push(frame);
+        }
+    }
+
+    fn push_reply(self: &Arc<Self>, seq: &[u8], value: &Value) -> Result<()> {
+        let mut out = self.start(MessageKind::Reply, seq);
+        boxing::put_boxed(&mut Model::new(self), &mut out, value).map_err(Stop::into_error)?;
+        self.wire.push(self.seal(out)?);
+        Ok(())
+    }
+
+    fn start(&self, kind: MessageKind, seq: &[u8]) -> Writer<Bytes> {
+        let mut out = Writer::new_frame();
+        message::put_head(&mut out, self.dialect(), kind, seq);
+        out
+    }
+
+    fn seal(&self, out: Writer<Bytes>) -> Result<Frame<Bytes>> {
+        let frame = Frame::seal(out).map_err(|error| Error::Limit(error.to_string()))?;
+        let compress = self.config.compression
+            && frame.len() > COMPRESSION_THRESHOLD
+            && !self.wire.is_local()
+            && frame.compressible();
+        Ok(if compress { frame.compressed() } else { frame })
+    }
+
+    fn dialect(&self) -> Dialect {
+        if self.dialect.load(Ordering::Relaxed) == Dialect::V5 as u8 {
+            Dialect::V5
+        } else {
+            Dialect::V6
+        }
+    }
+
+    /// Answers go out in the layout that the peer's messages come in.
+    pub(super) fn settle_dialect(&self, dialect: Dialect) {
+        self.dialect.store(dialect as u8, Ordering::Relaxed);
+    }
+
+    /// An answer that nobody waits for: what it refers to is released, undecoded.
+    pub(super) fn release_refs<'a>(&self, ids: impl IntoIterator<Item = IdPack<'a>>) {
+        ids.into_iter()
+            .for_each(|id| self.push_release(id.encoded, 1));
+    }
+
+    /// The object behind an id.
+    pub(super) fn export(&self, id: &IdPack<'_>) -> Option<Value> {
+        let table = self.exports.lock();
+        let entry = table
+            .get(id.encoded)
+            .or_else(|| table.get(id.canonical().as_bytes()));
+        entry.map(|entry| entry.object.clone())
+    }
+
+    /// Ends the connection for this reason, unless it has ended, and cleans up.
+    pub(crate) fn finish(self: &Arc<Self>, cause: EndCause) {
+        self.wire.finish(cause);
+        self.clean_up();
+    }
+
+    /// Once, when the connection has ended: tells the root, fails what waits, lets all objects go.
+    pub(super) fn clean_up(self: &Arc<Self>) {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let end = self.wire.end();
+        let end = end.unwrap_or_else(|| Arc::new(End::closed()));
+        let waiters: Vec<_> = self.wire.session().lock().drain().collect();
+        for waiter in waiters {
+            if let Waiter::Slot(slot) = waiter {
+                slot.put(Outcome::Failed(Error::lost("waiting", &self.name, &end)));
+            }
+        }
+        let conn = Connection::of(Arc::clone(self));
+        super::perform::guarded(|| {
+            self.root.on_disconnect(&conn);
+            Ok(())
+        })
+        .ok();
+        let objects = self.exports.lock().drain();
+        drop(objects);
+    }
+}
+
+/// The last handle is gone, and with it all proxies: nobody can use this end any more.
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.wire.finish(EndCause::Closed);
+    }
+}

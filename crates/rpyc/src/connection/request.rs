@@ -1,0 +1,123 @@
+//! A request of ours.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rpyc_proto::consts::Handler;
+use rpyc_proto::wire::frame::Frame;
+
+use super::Peer;
+use super::driver::BlockingDriver;
+use crate::error::{Error, Result, TimedOut};
+use crate::link::Link;
+use crate::pending::AsyncResult;
+use crate::transport::Stream;
+use crate::value::Value;
+use crate::waiter::{Slot, Waiter};
+
+/// A request that is written and not sent yet.
+pub(crate) struct Request<'a> {
+    peer: &'a Arc<Peer>,
+    handler: Handler,
+    seq: u64,
+    frame: Result<Frame<Bytes>>,
+}
+
+impl<'a> Request<'a> {
+    pub(super) const fn new(
+        peer: &'a Arc<Peer>,
+        handler: Handler,
+        seq: u64,
+        frame: Result<Frame<Bytes>>,
+    ) -> Self {
+        Self {
+            peer,
+            handler,
+            seq,
+            frame,
+        }
+    }
+
+    /// Sends it and blocks until its answer is there, for as long as the configuration says.
+    pub(crate) fn wait(self) -> Result<Value> {
+        let Some(link) = self.peer.wire.link() else {
+            return self.send()?.wait();
+        };
+        let Self {
+            peer,
+            handler,
+            seq,
+            frame,
+        } = self;
+        let slot = Slot::blocking();
+        enqueue(peer, seq, frame?, &slot)?;
+        let started = Instant::now();
+        let deadline = peer
+            .config
+            .timeout
+            .and_then(|timeout| started.checked_add(timeout));
+        wait_for(peer, link, seq, &slot, handler, started, deadline)
+    }
+
+    /// Sends it, without waiting.
+    pub(crate) fn send(self) -> Result<AsyncResult> {
+        let slot = Slot::detached();
+        enqueue(self.peer, self.seq, self.frame?, &slot)?;
+        self.peer.wire.flush_now();
+        Ok(AsyncResult::new(
+            Arc::clone(self.peer),
+            self.seq,
+            slot,
+            self.handler,
+        ))
+    }
+}
+
+/// Lists the request as waiting, and queues its frame.
+fn enqueue(peer: &Arc<Peer>, seq: u64, frame: Frame<Bytes>, slot: &Arc<Slot>) -> Result<()> {
+    let begun = {
+        let mut session = peer.wire.session().lock();
+        session.begin_numbered(seq, Waiter::Slot(Arc::clone(slot)))
+    };
+    begun.map_err(|error| Error::Limit(error.to_string()))?;
+    peer.wire.push(frame);
+    Ok(())
+}
+
+/// Blocks until an answer is there, and reads meanwhile if nobody else does.
+pub(crate) fn wait_for(
+    peer: &Arc<Peer>,
+    link: &Link<Stream, Waiter>,
+    seq: u64,
+    slot: &Arc<Slot>,
+    handler: Handler,
+    started: Instant,
+    deadline: Option<Instant>,
+) -> Result<Value> {
+    let mut driver = BlockingDriver::new(peer);
+    let mut is_ready = |_: &mut BlockingDriver<'_>| slot.is_ready();
+    let waited = link.wait(&mut driver, &mut is_ready, deadline);
+    if let Some(outcome) = slot.take() {
+        return outcome.into_result();
+    }
+    let waiter = link.session().lock().cancel(seq);
+    drop(waiter);
+    match waited {
+        Err(end) => {
+            peer.clean_up();
+            Err(Error::lost(name_of(handler), peer.name(), &end))
+        }
+        Ok(_) => Err(Error::TimedOut(Box::new(TimedOut {
+            operation: name_of(handler),
+            peer: peer.name().to_owned(),
+            waited: started.elapsed(),
+            sent: !link.has_output(),
+        }))),
+    }
+}
+
+/// The operation in RPyC's words.
+pub(crate) fn name_of(handler: Handler) -> String {
+    format!("{handler:?}").to_uppercase()
+}

@@ -1,0 +1,90 @@
+//! How a connection's bytes are driven: by the threads that wait, or by an async runtime.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rpyc_proto::session::Session;
+use rpyc_proto::wire::frame::Frame;
+
+use crate::link::{End, EndCause, Link};
+use crate::transport::{Stream, Transport};
+use crate::waiter::Waiter;
+
+/// The engine under a connection.
+pub(crate) enum Wire {
+    /// Threads that wait read.
+    Blocking(Link<Stream, Waiter>),
+    /// A task of an async runtime reads.
+    #[cfg(feature = "tokio")]
+    Runtime(crate::tokio::RuntimeWire),
+}
+
+impl Wire {
+    /// The link, if threads drive it.
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(
+            clippy::unnecessary_wraps,
+            reason = "without a runtime there is nothing else"
+        )
+    )]
+    pub(crate) const fn link(&self) -> Option<&Link<Stream, Waiter>> {
+        match self {
+            Self::Blocking(link) => Some(link),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(_) => None,
+        }
+    }
+
+    pub(crate) fn session(&self) -> &Mutex<Session<Waiter>> {
+        match self {
+            Self::Blocking(link) => link.session(),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.session(),
+        }
+    }
+
+    /// Queues a frame.
+    pub(crate) fn push(&self, frame: Frame<Bytes>) {
+        match self {
+            Self::Blocking(link) => link.push(frame),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.push(frame),
+        }
+    }
+
+    /// Sends what can leave without waiting.
+    pub(crate) fn flush_now(&self) {
+        match self {
+            Self::Blocking(link) => link.flush_now(),
+            // Its task is told by each push.
+            #[cfg(feature = "tokio")]
+            Self::Runtime(_) => {}
+        }
+    }
+
+    pub(crate) fn end(&self) -> Option<Arc<End>> {
+        match self {
+            Self::Blocking(link) => link.end().cloned(),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.end(),
+        }
+    }
+
+    pub(crate) fn finish(&self, cause: EndCause) {
+        match self {
+            Self::Blocking(link) => link.finish(cause),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.finish(cause),
+        }
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Blocking(link) => link.transport().is_local(),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.is_local(),
+        }
+    }
+}

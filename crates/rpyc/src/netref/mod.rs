@@ -1,0 +1,348 @@
+//! Proxies of remote objects.
+
+mod iter;
+mod operators;
+mod release;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use rpyc_proto::boxing;
+use rpyc_proto::consts::Handler;
+use rpyc_proto::dispatch;
+use rpyc_proto::id::{EncodedId, IdPack};
+use rpyc_proto::wire::Writer;
+
+pub use iter::NetrefIter;
+pub use operators::{Comparison, Operator};
+pub(crate) use release::Netrefs;
+
+use crate::args::{Args, IntoArgs};
+use crate::connection::model::Model;
+use crate::connection::{Connection, Peer, Request};
+use crate::convert::{FromValue, IntoValue};
+use crate::error::{Error, Result};
+use crate::pending::AsyncResult;
+use crate::value::Value;
+
+/// A proxy of an object that lives in the peer.
+///
+/// Every operation is one request, and blocks until its answer is there or
+/// [`Config::timeout`](crate::Config::timeout) is over. Clones are the same proxy; the peer lets its
+/// object go when the last one is dropped.
+///
+/// Operations whose name ends in `_async` send the request and return at once.
+#[derive(Clone)]
+pub struct Netref(Arc<Inner>);
+
+struct Inner {
+    peer: Arc<Peer>,
+    id: EncodedId,
+    class_name: Box<str>,
+    /// References that the peer counts for this proxy, to be given back at once.
+    references: AtomicI64,
+}
+
+/// Gives the references back. Sends what can leave without waiting.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let count = *self.references.get_mut();
+        self.peer.netrefs().forget(&self.id);
+        self.peer.release(self.id.as_bytes(), count);
+    }
+}
+
+impl Netref {
+    pub(crate) fn new(peer: &Arc<Peer>, id: &IdPack<'_>) -> Self {
+        Self(Arc::new(Inner {
+            peer: Arc::clone(peer),
+            id: id.canonical(),
+            class_name: id.name.into(),
+            references: AtomicI64::new(1),
+        }))
+    }
+
+    /// Counts one more reference that arrived.
+    pub(crate) fn count_one(&self) {
+        self.0.references.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_of(&self, peer: &Arc<Peer>) -> bool {
+        Arc::ptr_eq(&self.0.peer, peer)
+    }
+
+    pub(crate) fn id(&self) -> &EncodedId {
+        &self.0.id
+    }
+
+    /// What tells this proxy from all others in the process.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    pub(crate) fn downgrade(&self) -> release::WeakNetref {
+        release::WeakNetref(Arc::downgrade(&self.0))
+    }
+
+    /// The dotted name of the object's class, such as `builtins.list`.
+    #[must_use]
+    pub fn class_name(&self) -> &str {
+        &self.0.class_name
+    }
+
+    /// The connection to the process where the object lives.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        Connection::of(Arc::clone(&self.0.peer))
+    }
+
+    /// Whether both are proxies of the same object.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || (Arc::ptr_eq(&self.0.peer, &other.0.peer) && self.0.id == other.0.id)
+    }
+
+    /// Reads an attribute.
+    ///
+    /// # Errors
+    /// See [`Error`]; `AttributeError` if there is none, or access is denied.
+    pub fn attr(&self, name: &str) -> Result<Value> {
+        self.ask(Handler::GetAttr, (name,))
+    }
+
+    /// Sets an attribute.
+    ///
+    /// # Errors
+    /// As [`attr`](Self::attr).
+    pub fn set_attr(&self, name: &str, value: impl IntoValue) -> Result<()> {
+        self.ask(Handler::SetAttr, (name, value)).map(drop)
+    }
+
+    /// Deletes an attribute.
+    ///
+    /// # Errors
+    /// As [`attr`](Self::attr).
+    pub fn del_attr(&self, name: &str) -> Result<()> {
+        self.ask(Handler::DelAttr, (name,)).map(drop)
+    }
+
+    /// Calls the object.
+    ///
+    /// # Errors
+    /// See [`Error`]; whatever it raises.
+    pub fn call(&self, args: impl IntoArgs) -> Result<Value> {
+        self.call_request(Handler::Call, None, args).wait()
+    }
+
+    /// Calls a method, in one round trip.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_method(&self, name: &str, args: impl IntoArgs) -> Result<Value> {
+        self.call_request(Handler::CallAttr, Some(name), args)
+            .wait()
+    }
+
+    /// As [`call`](Self::call), without waiting.
+    ///
+    /// # Errors
+    /// The request can't be sent.
+    pub fn call_async(&self, args: impl IntoArgs) -> Result<AsyncResult> {
+        self.call_request(Handler::Call, None, args).send()
+    }
+
+    /// As [`call_method`](Self::call_method), without waiting.
+    ///
+    /// # Errors
+    /// The request can't be sent.
+    pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> Result<AsyncResult> {
+        self.call_request(Handler::CallAttr, Some(name), args)
+            .send()
+    }
+
+    /// As [`attr`](Self::attr), without waiting.
+    ///
+    /// # Errors
+    /// The request can't be sent.
+    pub fn attr_async(&self, name: &str) -> Result<AsyncResult> {
+        self.request(Handler::GetAttr, Args::new((name,))).send()
+    }
+
+    /// `repr()` of the object.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn repr(&self) -> Result<String> {
+        self.ask_as(Handler::Repr, ())
+    }
+
+    /// `str()` of the object.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn str(&self) -> Result<String> {
+        self.ask_as(Handler::Str, ())
+    }
+
+    /// `hash()` of the object.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn hash(&self) -> Result<i64> {
+        self.ask_as(Handler::Hash, ())
+    }
+
+    /// The names of its attributes.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn dir(&self) -> Result<Vec<String>> {
+        self.ask_as(Handler::Dir, ())
+    }
+
+    /// The documentation of the object.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn doc(&self) -> Result<Option<String>> {
+        Ok(self.attr("__doc__")?.extract()?)
+    }
+
+    /// The special methods and other methods of the object's class: names and documentation.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn methods(&self) -> Result<Vec<(String, Option<String>)>> {
+        let id = self.id_value()?;
+        let request = self.0.peer.request(Handler::Inspect, |_, out| {
+            boxing::put_boxed(&mut Model::new(&self.0.peer), out, &Value::Tuple(vec![id]))
+                .map_err(Error::from)
+        });
+        Ok(request.wait()?.extract()?)
+    }
+
+    /// Whether the object is an instance of `class`, a proxy of a class of the same peer.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn is_instance(&self, class: &Self) -> Result<bool> {
+        let id = self.id_value()?;
+        class.ask_as(Handler::InstanceCheck, (id,))
+    }
+
+    /// Takes the object by value. Lists and other iterables become tuples of their items.
+    ///
+    /// # Errors
+    /// See [`Error`]; a conversion error.
+    pub fn extract<T: FromValue>(self) -> Result<T> {
+        Ok(T::from_value(Value::Netref(self))?)
+    }
+
+    /// Performs a request on the object with further arguments.
+    fn ask(&self, handler: Handler, args: impl IntoArgs) -> Result<Value> {
+        self.request(handler, args.into_args()).wait()
+    }
+
+    fn ask_as<T: FromValue>(&self, handler: Handler, args: impl IntoArgs) -> Result<T> {
+        Ok(self.ask(handler, args)?.extract()?)
+    }
+
+    fn request(&self, handler: Handler, args: Args) -> Request<'_> {
+        self.0.peer.request(handler, |model, out| {
+            let (positional, _) = args.into_parts();
+            dispatch::put_target(out, self.id().as_bytes(), positional.len());
+            put_each(model, out, &positional)
+        })
+    }
+
+    /// A call of the object, or of its method.
+    fn call_request(
+        &self,
+        handler: Handler,
+        method: Option<&str>,
+        args: impl IntoArgs,
+    ) -> Request<'_> {
+        let (positional, keywords) = args.into_args().into_parts();
+        self.0.peer.request(handler, |model, out| {
+            dispatch::put_target(out, self.id().as_bytes(), 2 + usize::from(method.is_some()));
+            if let Some(name) = method {
+                dispatch::put_boxed_with(out, |out| out.put_str(name));
+            }
+            boxing::put_boxed(model, out, &Value::Tuple(positional)).map_err(Error::from)?;
+            let pairs = keywords
+                .into_iter()
+                .map(|(name, value)| Value::Tuple(vec![Value::Str(name), value]));
+            boxing::put_boxed(model, out, &Value::Tuple(pairs.collect())).map_err(Error::from)
+        })
+    }
+
+    /// The id pack by value, as some requests take it.
+    fn id_value(&self) -> Result<Value> {
+        let mut reader = rpyc_proto::wire::Reader::with_bulk(self.id().as_bytes(), 0, &[]);
+        Ok(crate::brine::read(&mut reader)?)
+    }
+}
+
+fn put_each(model: &mut Model<'_>, out: &mut Writer<Bytes>, values: &[Value]) -> Result<()> {
+    values
+        .iter()
+        .try_for_each(|value| boxing::put_boxed(model, out, value).map_err(Error::from))
+}
+
+impl fmt::Debug for Netref {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<netref of {}>", self.class_name())
+    }
+}
+
+impl PartialEq for Netref {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other)
+    }
+}
+
+/// Operations on a value that is a proxy; on any other one they are a conversion error.
+impl Value {
+    /// As [`Netref::attr`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn attr(&self, name: &str) -> Result<Self> {
+        self.as_netref()?.attr(name)
+    }
+
+    /// As [`Netref::call`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn call(&self, args: impl IntoArgs) -> Result<Self> {
+        self.as_netref()?.call(args)
+    }
+
+    /// As [`Netref::call_method`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn call_method(&self, name: &str, args: impl IntoArgs) -> Result<Self> {
+        self.as_netref()?.call_method(name, args)
+    }
+
+    /// As [`Netref::call_async`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn call_async(&self, args: impl IntoArgs) -> Result<AsyncResult> {
+        self.as_netref()?.call_async(args)
+    }
+
+    /// As [`Netref::call_method_async`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> Result<AsyncResult> {
+        self.as_netref()?.call_method_async(name, args)
+    }
+}

@@ -1,0 +1,68 @@
+//! A method of an object, as a value of its own.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Member, Method, Object, Reply};
+use crate::args::Args;
+use crate::connection::Connection;
+use crate::error::Exception;
+use crate::value::Value;
+
+/// What reading a method of an object yields: something to call later.
+pub(crate) struct BoundMethod {
+    object: Arc<dyn Object>,
+    name: String,
+}
+
+impl BoundMethod {
+    pub(crate) fn new(object: Arc<dyn Object>, name: &str) -> Self {
+        Self {
+            object,
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Object for BoundMethod {
+    fn class_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("rpyc.Method")
+    }
+
+    fn doc(&self) -> Option<Cow<'static, str>> {
+        let methods = self.object.methods();
+        let found = methods.into_iter().find(|method| method.name == self.name);
+        found.and_then(|method| method.doc)
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        vec![Method::new("__call__")]
+    }
+
+    fn properties(&self) -> Vec<Cow<'static, str>> {
+        vec![Cow::Borrowed("__name__")]
+    }
+
+    fn attribute(&self, _: &Connection, name: &str) -> Result<Member, Exception> {
+        match name {
+            "__call__" => Ok(Member::Method),
+            "__name__" => Ok(Member::Value(Value::Str(self.name.clone()))),
+            _ => Err(Exception::no_attribute("rpyc.Method", name)),
+        }
+    }
+
+    fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {
+        match name {
+            "__call__" => self.object.call_method(conn, &self.name, args),
+            _ => Reply::raise(Exception::no_attribute("rpyc.Method", name)),
+        }
+    }
+
+    fn repr(&self) -> Result<String, Exception> {
+        Ok(format!(
+            "<bound method {} of {}>",
+            self.name,
+            self.object.repr()?
+        ))
+    }
+}

@@ -1,0 +1,124 @@
+//! Closures that the peer can call.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Member, Method, Object, Reply};
+use crate::args::{Args, Parameters};
+use crate::connection::Connection;
+use crate::convert::{FromValue, IntoOutcome};
+use crate::error::Exception;
+use crate::value::Value;
+
+const CLASS: &str = "rpyc.Function";
+
+/// A closure as an object; see [`function`].
+pub struct Function<F> {
+    name: Cow<'static, str>,
+    call: F,
+}
+
+/// A callable of up to six arguments, to hand to the peer: as a callback, say.
+///
+/// The arguments are converted to the types that the closure takes; a wrong number or type is a
+/// `TypeError` at the caller. It may return a value or a `Result`.
+///
+/// ```
+/// let double = rpyc::function(|x: i64| 2 * x);
+/// ```
+pub fn function<P, C: Callable<P>>(callable: C) -> Value
+where
+    P: 'static,
+{
+    raw_function("function", move |_, args| callable.call(args))
+}
+
+/// A callable that takes its arguments, keywords among them, as they come, and the connection.
+///
+/// ```
+/// let count = rpyc::raw_function("count", |_, args| args.positional().len().into());
+/// ```
+pub fn raw_function(
+    name: impl Into<Cow<'static, str>>,
+    call: impl Fn(&Connection, Args) -> Reply + Send + Sync + 'static,
+) -> Value {
+    let name = name.into();
+    Value::Object(Arc::new(Function { name, call }))
+}
+
+/// A closure whose parameters are of types that values convert to; `P` is the tuple of them.
+pub trait Callable<P>: Send + Sync + 'static {
+    /// Converts the arguments and calls.
+    fn call(&self, args: Args) -> Reply;
+}
+
+macro_rules! callables {
+    ($(($($name:ident $text:literal),*))*) => {$(
+        impl<Call, Out, $($name),*> Callable<($($name,)*)> for Call
+        where
+            Call: Fn($($name),*) -> Out + Send + Sync + 'static,
+            Out: IntoOutcome,
+            $($name: FromValue,)*
+        {
+            #[allow(non_snake_case, reason = "one identifier serves as type and as variable")]
+            fn call(&self, args: Args) -> Reply {
+                let bound = args.bind("function").take_all(|parameters| {
+                    let _: &mut Parameters = parameters;
+                    Ok(($(parameters.required::<$name>($text)?,)*))
+                });
+                match bound {
+                    Ok(($($name,)*)) => Reply::from(self($($name),*)),
+                    Err(error) => Reply::raise(error),
+                }
+            }
+        }
+    )*};
+}
+callables! {
+    ()
+    (A "1")
+    (A "1", B "2")
+    (A "1", B "2", C "3")
+    (A "1", B "2", C "3", D "4")
+    (A "1", B "2", C "3", D "4", E "5")
+    (A "1", B "2", C "3", D "4", E "5", F "6")
+}
+
+impl<F: Fn(&Connection, Args) -> Reply + Send + Sync + 'static> Object for Function<F> {
+    fn class_name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(CLASS)
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        vec![Method::new("__call__")]
+    }
+
+    fn properties(&self) -> Vec<Cow<'static, str>> {
+        vec![Cow::Borrowed("__name__")]
+    }
+
+    fn attribute(&self, _: &Connection, name: &str) -> Result<Member, Exception> {
+        match name {
+            "__call__" => Ok(Member::Method),
+            "__name__" => Ok(Member::Value(Value::Str(self.name.clone().into_owned()))),
+            _ => Err(Exception::no_attribute(CLASS, name)),
+        }
+    }
+
+    fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {
+        match name {
+            "__call__" => (self.call)(conn, args),
+            _ => Reply::raise(Exception::no_attribute(CLASS, name)),
+        }
+    }
+
+    fn repr(&self) -> Result<String, Exception> {
+        Ok(format!("<function {}>", self.name))
+    }
+}
+
+impl<F> std::fmt::Debug for Function<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "<function {}>", self.name)
+    }
+}

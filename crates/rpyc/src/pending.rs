@@ -1,0 +1,179 @@
+//! Results that are not there yet.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rpyc_proto::consts::Handler;
+
+use crate::connection::{BlockingDriver, Peer, name_of, wait_for};
+use crate::error::{Error, Result, TimedOut};
+use crate::link::Parker;
+use crate::value::Value;
+use crate::waiter::Slot;
+
+/// The result of a request that was sent and not waited for.
+///
+/// Dropping it gives the answer up: when it arrives, it is thrown away, and what it refers to is
+/// released.
+///
+/// With the feature `tokio` it can be awaited, on connections that a runtime drives.
+#[must_use = "dropping it gives the answer up"]
+pub struct AsyncResult {
+    peer: Arc<Peer>,
+    seq: u64,
+    slot: Arc<Slot>,
+    handler: Handler,
+    started: Instant,
+    taken: bool,
+    #[cfg(feature = "tokio")]
+    pub(crate) sleep: Option<std::pin::Pin<Box<::tokio::time::Sleep>>>,
+}
+
+impl AsyncResult {
+    pub(crate) fn new(peer: Arc<Peer>, seq: u64, slot: Arc<Slot>, handler: Handler) -> Self {
+        Self {
+            peer,
+            seq,
+            slot,
+            handler,
+            started: Instant::now(),
+            taken: false,
+            #[cfg(feature = "tokio")]
+            sleep: None,
+        }
+    }
+
+    /// Whether the answer is there. On a blocking connection, this reads what has arrived.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionLost`].
+    pub fn is_ready(&self) -> Result<bool> {
+        if self.slot.is_ready() {
+            return Ok(true);
+        }
+        if let Some(link) = self.peer.wire().link() {
+            let slot = &self.slot;
+            let mut is_ready = |_: &mut BlockingDriver<'_>| slot.is_ready();
+            let mut driver = BlockingDriver::new(&self.peer);
+            return link
+                .wait(&mut driver, &mut is_ready, Some(Instant::now()))
+                .map_err(|end| Error::lost(name_of(self.handler), self.peer.name(), &end));
+        }
+        Ok(false)
+    }
+
+    /// Blocks until the answer is there, for as long as the configuration says, counted from when
+    /// the request was sent.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn wait(self) -> Result<Value> {
+        let timeout = self.peer.config().timeout;
+        let deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
+        self.wait_until(deadline)
+    }
+
+    /// Blocks until the answer is there, for `timeout` at most. After that the answer is given up.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Value> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.wait_until(deadline)
+    }
+
+    /// Has `callback` called with the answer: at once if it is there, else in the thread or task
+    /// that receives it.
+    pub fn on_ready(mut self, callback: impl FnOnce(Result<Value>) + Send + 'static) {
+        self.taken = true;
+        self.slot.on_ready(Box::new(callback));
+    }
+
+    /// Gives the answer up. The same as dropping this.
+    pub fn cancel(self) {}
+
+    fn wait_until(mut self, deadline: Option<Instant>) -> Result<Value> {
+        self.taken = true;
+        if let Some(link) = self.peer.wire().link() {
+            let Self {
+                peer, seq, slot, ..
+            } = &self;
+            return wait_for(peer, link, *seq, slot, self.handler, self.started, deadline);
+        }
+        self.wait_for_runtime(deadline)
+    }
+
+    /// The runtime's task puts the answer in; this thread sleeps.
+    fn wait_for_runtime(&self, deadline: Option<Instant>) -> Result<Value> {
+        #[cfg(feature = "tokio")]
+        if ::tokio::runtime::Handle::try_current().is_ok() {
+            self.forget();
+            return Err(Error::WouldBlockRuntime(
+                "the method ending in _async, and await",
+            ));
+        }
+        let parker = Parker::current();
+        let waker = parker_waker(&parker);
+        loop {
+            if let Some(outcome) = self.slot.poll(&waker) {
+                return outcome.into_result();
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                self.forget();
+                return Err(self.timed_out());
+            }
+            parker.park(left);
+        }
+    }
+
+    pub(crate) fn timed_out(&self) -> Error {
+        Error::TimedOut(Box::new(TimedOut {
+            operation: name_of(self.handler),
+            peer: self.peer.name().to_owned(),
+            waited: self.started.elapsed(),
+            sent: true,
+        }))
+    }
+
+    fn forget(&self) {
+        let waiter = self.peer.wire().session().lock().cancel(self.seq);
+        drop(waiter);
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn parts(&mut self) -> (&Arc<Peer>, &Arc<Slot>, Instant, &mut bool) {
+        (&self.peer, &self.slot, self.started, &mut self.taken)
+    }
+}
+
+impl Drop for AsyncResult {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.forget();
+            // It may have come just before.
+            drop(self.slot.take());
+        }
+    }
+}
+
+impl std::fmt::Debug for AsyncResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsyncResult")
+            .field("operation", &name_of(self.handler))
+            .field("peer", &self.peer.name())
+            .field("ready", &self.slot.is_ready())
+            .finish()
+    }
+}
+
+/// A waker that unparks a thread.
+pub(crate) fn parker_waker(parker: &Arc<Parker>) -> std::task::Waker {
+    struct Unpark(Arc<Parker>);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    std::task::Waker::from(Arc::new(Unpark(Arc::clone(parker))))
+}

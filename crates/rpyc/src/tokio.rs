@@ -1,0 +1,1 @@
+//! Connections that an async runtime drives.
