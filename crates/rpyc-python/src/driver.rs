@@ -241,9 +241,7 @@ impl<'py> PyDriver<'_, 'py> {
     /// The peer sent what is no value: nothing that follows can be trusted. Ends the link.
     fn give_up(&self, error: PyErr) -> PyErr {
         let text = error.value(self.py()).to_string();
-        self.link.finish(EndCause::Face(format!(
-            "the peer sent a malformed message: {text}"
-        )));
+        self.link.finish(EndCause::Malformed(text));
         error
     }
 

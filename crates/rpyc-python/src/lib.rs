@@ -10,10 +10,10 @@
 //! | `engine` | `Engine`, the native base of `Connection`: the link and the tables |
 //! | `native` | whether a connection takes the native path or that of its Python methods |
 //! | `driver`, `bound` | what happens with each message, and in which thread |
-//! | `request`, `waiter` | requests, and what waits for their answers |
+//! | `request`, `waiter`, `failure` | requests, what waits for their answers, and the errors of waits |
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
-//! | `result` | `AsyncResult` |
+//! | `result`, `deadlines` | `AsyncResult`; limits that hold for all requests of a thread |
 //! | `brine`, `bulk` | values to and from bytes |
 //! | `transport`, `greenlets` | descriptors and Python channels; waits of green threads |
 
@@ -24,8 +24,10 @@ mod bound;
 mod brine;
 mod bulk;
 mod classes;
+mod deadlines;
 mod driver;
 mod engine;
+mod failure;
 mod greenlets;
 mod methods;
 mod model;

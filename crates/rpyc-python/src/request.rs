@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyTimeoutError};
+use pyo3::exceptions::{PyEOFError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rpyc_proto::boxing;
@@ -12,8 +12,10 @@ use rpyc_proto::wire::Writer;
 
 use crate::bulk::PyBulk;
 use crate::classes;
+use crate::deadlines::Limit;
 use crate::driver::{self, PyDriver};
 use crate::engine::{Engine, PyLink};
+use crate::failure;
 use crate::model::{PyModel, Raised};
 use crate::netref::PyNetref;
 use crate::threads::Busy;
@@ -26,6 +28,8 @@ pub(crate) enum Timeout {
     Never,
     /// This many seconds.
     After(f64),
+    /// Up to a moment that the thread has set for all of its requests.
+    Until(Limit),
 }
 
 impl Timeout {
@@ -34,6 +38,32 @@ impl Timeout {
         match seconds {
             Some(seconds) if seconds >= 0.0 => Self::After(seconds),
             _ => Self::Never,
+        }
+    }
+
+    /// The earlier of this and a limit of the thread.
+    pub(crate) fn within(self, limit: Option<Limit>) -> Self {
+        let Some(limit) = limit else { return self };
+        match self.deadline() {
+            Some(deadline) if deadline <= limit.deadline => self,
+            _ => Self::Until(limit),
+        }
+    }
+
+    /// The time that a request without an answer has taken.
+    fn length(self) -> Duration {
+        match self {
+            Self::Never => Duration::MAX,
+            Self::After(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+            Self::Until(limit) => limit.length,
+        }
+    }
+
+    /// What sets it.
+    const fn option(self) -> &'static str {
+        match self {
+            Self::Never | Self::After(_) => "config key sync_request_timeout",
+            Self::Until(_) => "conn.timeout() around it",
         }
     }
 
@@ -46,6 +76,7 @@ impl Timeout {
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Never => None,
+            Self::Until(limit) => Some(limit.deadline),
             Self::After(seconds) => Duration::try_from_secs_f64(seconds)
                 .ok()
                 .and_then(|wait| Instant::now().checked_add(wait)),
@@ -55,15 +86,24 @@ impl Timeout {
 
 /// What a request says: its handler, and how its boxed arguments are written.
 pub(crate) trait Arguments<'py> {
-    fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised>;
+    fn write(&self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised>;
+
+    /// What follows the object that the request is about: for some handlers an attribute's name.
+    fn second(&self) -> Option<Bound<'py, PyAny>> {
+        None
+    }
 }
 
 /// Any arguments, boxed as one tuple.
 pub(crate) struct Any<'a, 'py>(pub(crate) &'a Bound<'py, PyTuple>);
 
 impl<'py> Arguments<'py> for Any<'_, 'py> {
-    fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+    fn write(&self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
         boxing::put_boxed(model, out, self.0.as_any())
+    }
+
+    fn second(&self) -> Option<Bound<'py, PyAny>> {
+        self.0.get_item(1).ok()
     }
 }
 
@@ -74,11 +114,15 @@ pub(crate) struct On<'a, 'py, const N: usize>(
 );
 
 impl<'py, const N: usize> Arguments<'py> for On<'_, 'py, N> {
-    fn write(self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+    fn write(&self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
         dispatch::put_target(out, PyNetref::id(self.0)?.as_bytes(), N);
         self.1
             .iter()
             .try_for_each(|arg| boxing::put_boxed(model, out, arg))
+    }
+
+    fn second(&self) -> Option<Bound<'py, PyAny>> {
+        self.1.first().map(|&name| name.clone())
     }
 }
 
@@ -86,7 +130,7 @@ impl<'py, const N: usize> Arguments<'py> for On<'_, 'py, N> {
 pub(crate) struct IdByValue<'a, 'py>(pub(crate) &'a Bound<'py, PyNetref>);
 
 impl<'py> Arguments<'py> for IdByValue<'_, 'py> {
-    fn write(self, _: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
+    fn write(&self, _: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised> {
         let id = PyNetref::id(self.0)?;
         dispatch::put_boxed_with(out, |out| {
             out.put_tuple(1);
@@ -101,7 +145,7 @@ pub(crate) fn send<'py>(
     conn: &Bound<'py, Engine>,
     link: &PyLink,
     handler: i64,
-    args: impl Arguments<'py>,
+    args: &impl Arguments<'py>,
     waiter: Waiter,
 ) -> PyResult<u64> {
     conn.get().adopt();
@@ -135,8 +179,17 @@ pub(crate) fn sync_within<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = conn.py();
     let link = conn.get().link()?;
+    if let Timeout::Until(limit) = timeout
+        && limit.deadline <= Instant::now()
+    {
+        // Nothing is begun after the time is over.
+        let operation = describe(handler, &args);
+        let option = timeout.option();
+        let expired = failure::expired(conn.as_any(), &operation, timeout.length(), option);
+        return Err(expired);
+    }
     let slot = Slot::new();
-    let seq = send(conn, link, handler, args, Waiter::Thread(slot.clone()))?;
+    let seq = send(conn, link, handler, &args, Waiter::Thread(slot.clone()))?;
     let mut driver = PyDriver::waiting(conn, link);
     let mut is_ready = |_: &mut PyDriver<'_, 'py>| slot.is_ready();
     let waited = if timeout.is_over() {
@@ -148,8 +201,10 @@ pub(crate) fn sync_within<'py>(
     let done = match waited {
         Ok(done) => done,
         Err(error) => {
-            link.session().lock().cancel(seq);
-            return Err(after_failure(conn, link, error));
+            let cancelled = link.session().lock().cancel(seq);
+            drop(cancelled);
+            let operation = describe(handler, &args);
+            return Err(after_failure(conn, link, error, Some(&operation)));
         }
     };
     // Taken out first: dropping it may run user code, which must not happen under the lock.
@@ -166,36 +221,43 @@ pub(crate) fn sync_within<'py>(
         None => {
             let cancelled = link.session().lock().cancel(seq);
             drop(cancelled);
-            Err(expired(handler, timeout))
+            Err(failure::expired(
+                conn.as_any(),
+                &describe(handler, &args),
+                timeout.length(),
+                timeout.option(),
+            ))
         }
     }
 }
 
-/// The error of a request that was not answered in time.
-fn expired(handler: i64, timeout: Timeout) -> PyErr {
-    let operation = Handler::from_wire(handler).map_or_else(
-        || format!("handler {handler}"),
-        |handler| format!("{handler:?}").to_uppercase(),
+/// A request in words, for errors.
+fn describe<'py>(handler: i64, args: &impl Arguments<'py>) -> String {
+    // GETATTR, DELATTR, SETATTR and CALLATTR are about an attribute.
+    let names = matches!(
+        Handler::from_wire(handler),
+        Some(Handler::GetAttr | Handler::DelAttr | Handler::SetAttr | Handler::CallAttr)
     );
-    let after = match timeout {
-        Timeout::After(seconds) => seconds,
-        Timeout::Never => f64::INFINITY,
-    };
-    PyTimeoutError::new_err(format!(
-        "result expired: no answer to {operation} within {after} seconds \
-         (config key sync_request_timeout)"
-    ))
+    let attribute = if names { args.second() } else { None };
+    failure::operation(handler, attribute.as_ref())
 }
 
-/// After a wait failed: if the connection ended, it is cleaned up now, by whoever noticed.
-pub(crate) fn after_failure(conn: &Bound<'_, Engine>, link: &PyLink, error: PyErr) -> PyErr {
+/// After a wait failed: if the connection ended, it is cleaned up now, by whoever noticed, and the
+/// error is `ConnectionLost`. `operation`: what failed.
+pub(crate) fn after_failure(
+    conn: &Bound<'_, Engine>,
+    link: &PyLink,
+    error: PyErr,
+    operation: Option<&str>,
+) -> PyErr {
     let py = conn.py();
+    let Some(end) = link.end() else { return error };
+    if !error.is_instance_of::<PyEOFError>(py) {
+        return error;
+    }
     let _busy = Busy::begin(py, || {});
-    if link.end().is_some()
-        && error.is_instance_of::<PyEOFError>(py)
-        && let Err(failed) = conn.as_any().call_method0("_on_link_end")
-    {
+    if let Err(failed) = conn.as_any().call_method0("_on_link_end") {
         failed.write_unraisable(py, Some(conn.as_any()));
     }
-    error
+    failure::lost(conn, end, operation)
 }

@@ -1,10 +1,9 @@
 //! `AsyncResult`: the answer to an asynchronous request, once it is there.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyTimeoutError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -13,6 +12,7 @@ use rpyc::link::Parker;
 
 use crate::driver::PyDriver;
 use crate::engine::Engine;
+use crate::failure;
 use crate::request::{self, Timeout};
 
 /// The container of an answer that may not be there yet.
@@ -28,6 +28,8 @@ use crate::request::{self, Timeout};
 #[derive(Debug)]
 pub(crate) struct PyAsyncResult {
     conn: Py<PyAny>,
+    /// The handler of the request, once it was sent.
+    handler: OnceLock<i64>,
     state: Mutex<State>,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct PyAsyncResult {
 struct State {
     ready: bool,
     is_exc: bool,
+    /// It is ready because no answer can come any more. Waiting raises then, too.
+    lost: bool,
     object: Option<Py<PyAny>>,
     callbacks: Vec<Py<PyAny>>,
     /// The moment it expires.
@@ -54,6 +58,7 @@ impl PyAsyncResult {
         let state = State {
             ready: false,
             is_exc: false,
+            lost: false,
             object: None,
             callbacks: Vec::new(),
             expiry: None,
@@ -61,12 +66,33 @@ impl PyAsyncResult {
         };
         Self {
             conn: conn.clone().unbind(),
+            handler: OnceLock::new(),
             state: Mutex::new(state),
         }
     }
 
     pub(crate) fn expire_after(&self, timeout: Timeout) {
         self.state.lock().expiry = timeout.deadline();
+    }
+
+    /// What was asked for, in words.
+    pub(crate) fn operation(&self) -> String {
+        self.handler.get().map_or_else(
+            || "an asynchronous request".to_owned(),
+            |&handler| failure::operation(handler, None),
+        )
+    }
+
+    /// The connection ended: no answer will come. The error is `ConnectionLost`.
+    pub(crate) fn lose(slf: &Bound<'_, Self>, error: Py<PyAny>) -> PyResult<()> {
+        {
+            let mut state = slf.get().state.lock();
+            if state.ready || state.is_expired() {
+                return Ok(());
+            }
+            state.lost = true;
+        }
+        slf.get().complete(slf, true, error)
     }
 
     /// The answer is there. After the expiry it is ignored.
@@ -110,7 +136,16 @@ impl PyAsyncResult {
         while !self.is_ready() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let left = left.map(|left| left.as_secs_f64());
-            conn.call_method1(intern!(py, "serve"), (left,))?;
+            if let Err(error) = conn.call_method1(intern!(py, "serve"), (left,)) {
+                let operation = self.operation();
+                return Err(match conn.cast::<Engine>() {
+                    Ok(engine) => match engine.get().link() {
+                        Ok(link) => request::after_failure(engine, link, error, Some(&operation)),
+                        Err(_) => error,
+                    },
+                    Err(_) => error,
+                });
+            }
         }
         Ok(())
     }
@@ -134,7 +169,10 @@ impl PyAsyncResult {
             .retain(|parker| !Arc::ptr_eq(parker, &me));
         match waited {
             Ok(_) => Ok(()),
-            Err(error) => Err(request::after_failure(conn, link, error)),
+            Err(error) => {
+                let operation = self.operation();
+                Err(request::after_failure(conn, link, error, Some(&operation)))
+            }
         }
     }
 }
@@ -153,26 +191,35 @@ impl PyAsyncResult {
     /// Waits for the answer, up to `timeout` seconds and no longer than the expiry.
     ///
     /// Serves the connection meanwhile. AsyncResultTimeout if the answer did not come in time,
-    /// EOFError if the connection ended.
+    /// ConnectionLost if the connection ended.
     #[pyo3(signature = (timeout = None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let own = self.state.lock().expiry;
         let given = Timeout::from_seconds(timeout).deadline();
-        let deadline = match (own, given) {
-            (Some(own), Some(given)) => Some(own.min(given)),
-            (one, None) | (None, one) => one,
-        };
+        let engine = self.conn.bind(py).cast::<Engine>().ok();
+        let threads = engine.and_then(|engine| engine.get().deadlines().current());
+        let threads = threads.map(|limit| limit.deadline);
+        let deadline = [own, given, threads].into_iter().flatten().min();
         let started = Instant::now();
         if !self.is_ready() && deadline.is_none_or(|deadline| started < deadline) {
             self.wait_until(py, deadline)?;
         }
-        if self.is_ready() {
-            return Ok(());
+        {
+            let state = self.state.lock();
+            if state.ready {
+                let lost = state.object.as_ref().filter(|_| state.lost);
+                let lost = lost.map(|error| error.clone_ref(py));
+                drop(state);
+                return lost.map_or(Ok(()), |error| Err(PyErr::from_value(error.into_bound(py))));
+            }
         }
-        let elapsed = started.elapsed().as_secs_f64();
-        Err(PyTimeoutError::new_err(format!(
-            "result expired: no answer after waiting {elapsed:.3} seconds"
-        )))
+        Err(failure::expired(
+            self.conn.bind(py),
+            &self.operation(),
+            started.elapsed(),
+            "the limit is set_expiry(), timed(), wait() or conn.timeout(), \
+             or config key sync_request_timeout for a synchronous request",
+        ))
     }
 
     /// Calls `func` with this result once the answer is there; at once if it is there already.
@@ -248,6 +295,11 @@ impl PyAsyncResult {
             (false, false) => "pending",
         };
         format!("<AsyncResult object ({word}) at {:p}>", slf.as_ptr())
+    }
+
+    /// Notes that it waits for the answer to a request with this handler.
+    fn _sent(&self, handler: i64) {
+        let _ = self.handler.set(handler);
     }
 
     #[getter(_conn)]
@@ -364,11 +416,16 @@ pub(crate) fn asynchronous<'py>(
     let link = conn.get().link()?;
     let result = Bound::new(py, PyAsyncResult::of(conn.as_any()))?;
     let waiter = crate::waiter::Waiter::Result(result.clone().unbind());
-    request::send(conn, link, handler, request::Any(args), waiter)?;
+    let _ = result.get().handler.set(handler);
+    request::send(conn, link, handler, &request::Any(args), waiter)?;
     result.get().expire_after(timeout);
     let mut driver = PyDriver::new(conn, link);
-    match link.flush(&mut driver, timeout.deadline()) {
+    let limit = timeout.within(conn.get().deadlines().current());
+    match link.flush(&mut driver, limit.deadline()) {
         Ok(()) => Ok(result),
-        Err(error) => Err(request::after_failure(conn, link, error)),
+        Err(error) => {
+            let operation = result.get().operation();
+            Err(request::after_failure(conn, link, error, Some(&operation)))
+        }
     }
 }

@@ -8,7 +8,7 @@ from rpyc.core import async_
 from rpyc.core.async_ import AsyncResult, AsyncResultTimeout
 from rpyc.core.channel import Channel
 from rpyc.core.netref import BaseNetref
-from rpyc.core.protocol import DEFAULT_CONFIG, Connection, PingError
+from rpyc.core.protocol import DEFAULT_CONFIG, Connection, ConnectionLost, PingError
 from rpyc.core.service import (
     ClassicService,
     MasterService,
@@ -27,6 +27,7 @@ __all__ = [
     "Channel",
     "ClassicService",
     "Connection",
+    "ConnectionLost",
     "GenericException",
     "MasterService",
     "PingError",

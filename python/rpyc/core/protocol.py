@@ -26,14 +26,17 @@ from typing import TYPE_CHECKING, Any
 from rpyc import _rpyc
 from rpyc.core import async_, brine, consts, netref
 from rpyc.core._connection.config import DEFAULT_CONFIG
+from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.extensions import Extensions
 from rpyc.core._connection.handlers import Handler, Handlers
+from rpyc.core._connection.limits import TimeLimit
 from rpyc.core._connection.views import ReadLock
 from rpyc.core.async_ import AsyncResult
 from rpyc.core.channel import Channel
 from rpyc.core.netref import BaseNetref, IdPack
 from rpyc.core.stream import PipeStream, SocketStream
 from rpyc.lib import Timeout, get_id_pack, spawn
+from rpyc.lib.network import describe_peer
 from rpyc.lib.watching import WatchedDict, watched_module
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ __all__ = [
     "UNBOUND_THREAD_ID",
     "AsyncResult",
     "Connection",
+    "ConnectionLost",
     "PingError",
     "get_id_pack",
 ]
@@ -80,6 +84,9 @@ class Connection(Extensions):
     peer's requests meanwhile.
     """
 
+    _lost_hint = ""
+    """What the errors of a lost connection say in addition."""
+
     # Set by the services of classic mode, and by `connect_subproc`.
     modules: Any
     builtin: Any
@@ -97,6 +104,7 @@ class Connection(Extensions):
         config: dict[str, Any] | None = {},  # noqa: B006 - only read
     ) -> None:
         self._closed = True
+        self._closing = threading.Lock()
         self._cleaned = threading.Lock()
         self._config = {**DEFAULT_CONFIG, **(config or {})}
         if self._config["connid"] is None:
@@ -112,6 +120,7 @@ class Connection(Extensions):
         self._send_queue: deque[bytes] = deque()
         self._recv_event = threading.Condition()
         self._set_limits(*(self._config[key] for key in _LIMITS))
+        self._set_liveness(self._config["tcp_keepalive"], self._config["send_timeout"])
         if self._config["protocol_version"] is not None:
             self._speak(self._config["protocol_version"])
         if self._bind_threads:
@@ -125,6 +134,7 @@ class Connection(Extensions):
             _rpyc.use_greenlets()
         channel = self._channel
         stream: Any = getattr(channel, "stream", None)
+        self._peer = describe_peer(stream)
         if not _is_plain(channel, Channel, _CHANNEL_MEMBERS):
             self._open_channel(channel)
         elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
@@ -138,6 +148,9 @@ class Connection(Extensions):
             self._open_pipe(stream.incoming.fileno(), stream.outgoing.fileno())
             stream._engine_io = _EngineIO(self)
         else:
+            with contextlib.suppress(OSError, EOFError, AttributeError, TypeError):
+                # No socket at the bottom of it, or none that can be set up.
+                self._notice_lost_peer(stream.sock.fileno())
             self._open_channel(channel)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -184,7 +197,7 @@ class Connection(Extensions):
         """Let the peer echo ``data`` (default: 520 letters) and return the echo.
 
         Raises :class:`PingError` if the echo differs, ``AsyncResultTimeout`` if it does not come
-        within ``timeout`` seconds, ``EOFError`` if the connection is closed.
+        within ``timeout`` seconds, :class:`ConnectionLost` if the connection has ended.
         """
         if data is None:
             data = _PING_DATA
@@ -192,6 +205,19 @@ class Connection(Extensions):
         if echo != data:
             raise PingError("echo mismatches sent data")
         return echo
+
+    def timeout(self, seconds: float) -> TimeLimit:
+        """Limit the time of all requests that this thread makes on this connection, in a block::
+
+            with conn.timeout(2):
+                conn.root.compute(data)
+
+        ``seconds`` count from the start of the block. A request that has no answer by then raises
+        ``AsyncResultTimeout``, and so do those that are made later in the block. The limit holds
+        for everything that asks the peer, such as reading an attribute of a proxy, and in addition
+        to ``sync_request_timeout``. Blocks may be nested; the earlier end counts.
+        """
+        return TimeLimit(self, seconds)
 
     # Serving.
 
@@ -282,16 +308,19 @@ class Connection(Extensions):
         """Close the connection: tell the peer, and let go of everything.
 
         Calls the config's ``before_closed`` with the root first, while requests still work. Closing
-        again does nothing.
+        again does nothing. The peer has ``close_timeout`` seconds, and no more than
+        ``sync_request_timeout``, to answer.
         """
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         try:
             before_closed = self._config.get("before_closed")
             if before_closed is not None:
                 before_closed(self.root)
-            self.sync_request(consts.HANDLE_CLOSE)
+            with self.timeout(self._config["close_timeout"]):
+                self.sync_request(consts.HANDLE_CLOSE)
         except (EOFError, TimeoutError):
             # The peer hangs up instead of answering, or is gone already.
             pass
@@ -323,6 +352,15 @@ class Connection(Extensions):
             self._netref_classes_cache.clear()
             self._local_root = None
             self._remote_root = None
+
+    def _connection_lost(self, text: str, cause: str, operation: str | None) -> ConnectionLost:
+        """Make the error of a wait that the end of the connection has ended."""
+        what = (
+            f"{self._peer} is not served any more"
+            if operation is None
+            else (f"no answer to {operation} from {self._peer}")
+        )
+        return ConnectionLost(f"{text}: {what}{self._lost_hint}", cause, self._peer, operation)
 
     # Names that programs look at.
 

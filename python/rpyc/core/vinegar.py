@@ -30,6 +30,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from rpyc import version
 from rpyc.core import brine, consts
+from rpyc.core._connection.errors import ConnectionLost
 
 _T = TypeVar("_T")
 
@@ -90,6 +91,9 @@ def dump(
         )
     else:
         text = _TRACEBACK_DENIED
+    if isinstance(val, ConnectionLost):
+        # Peers know its base only; and which connection of ours was lost is no attribute for them.
+        typ, val = EOFError, EOFError(*val.args)
     name = (_sendable(str(typ.__module__)), _sendable(str(typ.__name__)))
     no_args: tuple[Any, ...] = ()
     args = tuple(_plain(arg) for arg in _attempt(lambda: tuple(val.args), no_args))

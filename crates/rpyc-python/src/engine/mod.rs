@@ -19,7 +19,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
-use rpyc::link::Link;
+use rpyc::link::{End, Link};
 use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::exports::{Exports, Released};
@@ -32,6 +32,7 @@ use rpyc_proto::wire::{Reader, Writer};
 use crate::bound::BoundThreads;
 use crate::brine;
 use crate::bulk::PyBulk;
+use crate::deadlines::Deadlines;
 use crate::driver::seal;
 use crate::native::Native;
 use crate::netref::PyNetref;
@@ -41,6 +42,7 @@ use crate::result::seconds;
 use crate::threads;
 use crate::transport::PyTransport;
 use crate::waiter::Waiter;
+use opening::Liveness;
 
 /// The link of a Python connection.
 pub(crate) type PyLink = Link<PyTransport, Waiter>;
@@ -65,6 +67,9 @@ pub(crate) struct Engine {
     /// In thread-bound mode: the threads of the connection.
     bound: OnceLock<BoundThreads>,
     limits: OnceLock<Limits>,
+    liveness: OnceLock<Liveness>,
+    /// Limits that threads have set for their requests.
+    deadlines: Deadlines,
     /// The extensions that the peer knows, once it was asked.
     peer_features: OnceLock<Features>,
 }
@@ -75,6 +80,16 @@ impl Engine {
         self.link
             .get()
             .ok_or_else(|| PyEOFError::new_err("the connection has no channel yet"))
+    }
+
+    /// Why the link ended, if it did.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.link.get()?.end().map(|end| End::clone(end))
+    }
+
+    /// The limits that threads have set for their requests.
+    pub(crate) const fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
     }
 
     pub(crate) fn is_native(&self, conn: &Bound<'_, Self>) -> bool {
@@ -95,13 +110,14 @@ impl Engine {
             .map_or_else(|| py.None().into_bound(py), |root| root.bind(py).clone())
     }
 
-    /// The configured limit of synchronous requests.
+    /// The limit of synchronous requests: the configured one, or that of the thread.
     pub(crate) fn sync_request_timeout(&self, py: Python<'_>) -> PyResult<Timeout> {
-        seconds(
+        let configured = seconds(
             self.config(py)
                 .get_item(intern!(py, "sync_request_timeout"))?
                 .as_ref(),
-        )
+        )?;
+        Ok(configured.within(self.deadlines.current()))
     }
 
     /// The object of ours with this id.
@@ -333,6 +349,8 @@ impl Engine {
             process: AtomicU64::new(threads::process()),
             bound: OnceLock::new(),
             limits: OnceLock::new(),
+            liveness: OnceLock::new(),
+            deadlines: Deadlines::default(),
             peer_features: OnceLock::new(),
         }
     }

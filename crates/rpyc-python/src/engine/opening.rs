@@ -7,7 +7,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rpyc::link::{EndCause, Link};
-use rpyc::transport::{Pipe, Socket, Transport};
+use rpyc::transport::{Pipe, Socket, Transport, notice_lost_peer};
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::Dialect;
 
@@ -25,6 +25,10 @@ fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
 }
 
 impl Engine {
+    fn liveness(&self) -> Liveness {
+        self.liveness.get().copied().unwrap_or_default()
+    }
+
     fn open(&self, transport: PyTransport, compress: Option<usize>) -> PyResult<()> {
         if let Some(threshold) = compress.filter(|_| !transport.is_local()) {
             let _ = self.compress.set(threshold);
@@ -35,10 +39,19 @@ impl Engine {
         } else {
             1
         };
+        let link = Link::new(transport, *self.limits(), prefix)
+            .give_up_sending_after(self.liveness().send_timeout);
         self.link
-            .set(Link::new(transport, *self.limits(), prefix))
+            .set(link)
             .map_err(|_| PyRuntimeError::new_err("the connection is open already"))
     }
+}
+
+/// How a lost peer is noticed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Liveness {
+    keepalive: Option<Duration>,
+    send_timeout: Option<Duration>,
 }
 
 #[pymethods]
@@ -61,6 +74,31 @@ impl Engine {
             pending: pending.unwrap_or(defaults.pending),
             exports: exports.unwrap_or(defaults.exports),
         });
+    }
+
+    /// Sets how a lost peer is noticed, in seconds: the idle time before its system is probed, and how
+    /// long it may take no bytes. None: not at all. To be called before the connection is opened.
+    fn _set_liveness(&self, keepalive: Option<f64>, send_timeout: Option<f64>) {
+        // Zero, negative and endless times turn it off.
+        let duration = |seconds: Option<f64>| {
+            seconds
+                .filter(|&seconds| seconds > 0.0)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        };
+        let _ = self.liveness.set(Liveness {
+            keepalive: duration(keepalive),
+            send_timeout: duration(send_timeout),
+        });
+    }
+
+    /// Has the system notice that the peer of a socket is gone.
+    fn _notice_lost_peer(&self, fd: RawFd) -> PyResult<()> {
+        let Liveness {
+            keepalive,
+            send_timeout,
+        } = self.liveness();
+        notice_lost_peer(duplicate(fd)?, keepalive, send_timeout)?;
+        Ok(())
     }
 
     /// Speaks the dialect of a major version of RPyC, 5 or 6, whatever the peer sends first.
@@ -98,8 +136,14 @@ impl Engine {
             let text = format!("the config key busy_poll is a number of seconds, not {busy_poll}");
             PyValueError::new_err(text)
         })?;
+        let fd = duplicate(fd)?;
+        let Liveness {
+            keepalive,
+            send_timeout,
+        } = self.liveness();
+        notice_lost_peer(&fd, keepalive, send_timeout)?;
         self.open(
-            PyTransport::Socket(Socket::new(duplicate(fd)?, busy_poll)?),
+            PyTransport::Socket(Socket::new(fd, busy_poll)?),
             compress_above,
         )
     }
@@ -139,7 +183,7 @@ impl Engine {
         end.is_some_and(|end| {
             matches!(
                 end.cause(),
-                EndCause::Cut | EndCause::Frame(_) | EndCause::Message(_) | EndCause::Face(_)
+                EndCause::Cut | EndCause::Frame(_) | EndCause::Message(_) | EndCause::Malformed(_)
             )
         })
     }

@@ -1,6 +1,8 @@
 //! The primitives for requests and for serving.
 
-use pyo3::exceptions::PyEOFError;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyEOFError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -10,7 +12,7 @@ use rpyc_proto::consts::MessageKind;
 use super::Engine;
 use crate::driver::PyDriver;
 use crate::operations;
-use crate::request;
+use crate::request::{self, Timeout};
 use crate::result::{self, PyAsyncResult, seconds};
 
 #[pymethods]
@@ -28,7 +30,7 @@ impl Engine {
         }
         let mut driver = PyDriver::waiting(slf, link);
         link.serve(&mut driver, deadline)
-            .map_err(|error| request::after_failure(slf, link, error))
+            .map_err(|error| request::after_failure(slf, link, error, None))
     }
 
     /// Handles messages until the connection ends, which raises EOFError.
@@ -38,7 +40,7 @@ impl Engine {
         let mut never = |_: &mut PyDriver<'_, '_>| false;
         match link.wait(&mut driver, &mut never, None) {
             Ok(_) => Ok(()),
-            Err(error) => Err(request::after_failure(slf, link, error)),
+            Err(error) => Err(request::after_failure(slf, link, error, None)),
         }
     }
 
@@ -55,7 +57,7 @@ impl Engine {
         let flushed = handled.and_then(|()| link.flush(&mut driver, None));
         match flushed {
             Err(error) => {
-                let error = request::after_failure(slf, link, error);
+                let error = request::after_failure(slf, link, error, None);
                 // The end of the connection concerns those who wait, not the worker.
                 if error.is_instance_of::<PyEOFError>(slf.py()) {
                     Ok(())
@@ -150,8 +152,36 @@ impl Engine {
         out.put_raw(payload);
         slf.get().push(link, out)?;
         let mut driver = PyDriver::new(slf, link);
-        link.flush(&mut driver, None)
-            .map_err(|error| request::after_failure(slf, link, error))
+        // What has not left by then leaves later.
+        let limit = slf.get().deadlines.current();
+        link.flush(&mut driver, limit.map(|limit| limit.deadline))
+            .map_err(|error| request::after_failure(slf, link, error, None))
+    }
+
+    /// Binds the requests of this thread to a limit, `seconds` from now; returns a number for
+    /// `_leave_limit`.
+    fn _enter_limit(&self, seconds: f64) -> PyResult<u64> {
+        let length = Duration::try_from_secs_f64(seconds).map_err(|_| {
+            PyValueError::new_err(format!("a timeout is a number of seconds, not {seconds}"))
+        })?;
+        Ok(self.deadlines.enter(length))
+    }
+
+    /// Ends a limit.
+    fn _leave_limit(&self, number: u64) {
+        self.deadlines.leave(number);
+    }
+
+    /// The seconds that a synchronous request of this thread may take; None: no limit.
+    fn _sync_limit(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        Ok(match self.sync_request_timeout(py)? {
+            Timeout::Never => None,
+            Timeout::After(seconds) => Some(seconds),
+            Timeout::Until(limit) => {
+                let left = limit.deadline.saturating_duration_since(Instant::now());
+                Some(left.as_secs_f64())
+            }
+        })
     }
 
     /// The next sequence number.

@@ -11,8 +11,10 @@ use rpyc_proto::wire::{Reader, Writer};
 use super::Engine;
 use crate::brine;
 use crate::bulk::PyBulk;
+use crate::failure;
 use crate::model::PyModel;
 use crate::netref::PyNetref;
+use crate::result::PyAsyncResult;
 use crate::waiter::{SlotCallback, Waiter};
 
 #[pymethods]
@@ -148,17 +150,49 @@ impl Engine {
         brine::read_plain::<()>(slf.py(), &mut Reader::new(&out.into_payload().head), 0)
     }
 
-    /// Empties all tables: the connection ended.
-    fn _clear_tables(&self) {
-        let exports = self.exports.lock().drain();
-        let classes = self.proxies.clear();
-        let waiters: Vec<_> = self
+    /// Empties all tables: the connection ended. Whoever was promised an answer learns that none
+    /// will come.
+    fn _clear_tables(slf: &Bound<'_, Self>) {
+        let exports = slf.get().exports.lock().drain();
+        let classes = slf.get().proxies.clear();
+        let waiters: Vec<_> = slf
+            .get()
             .link
             .get()
             .map(|link| link.session().lock().drain().collect())
             .unwrap_or_default();
+        for waiter in waiters {
+            // Threads that wait find the end themselves.
+            if let Err(error) = lose(slf, waiter) {
+                error.write_unraisable(slf.py(), Some(slf.as_any()));
+            }
+        }
         // Dropped here, with no lock held: finalizers may use the connection.
-        drop((exports, classes, waiters));
+        drop((exports, classes));
+    }
+}
+
+/// Tells what waits for an answer that none will come.
+fn lose(conn: &Bound<'_, Engine>, waiter: Waiter) -> PyResult<()> {
+    let py = conn.py();
+    let error = |operation: &str| {
+        let lost = failure::lost_or_closed(conn, Some(operation));
+        lost.into_value(py).into_any()
+    };
+    match waiter {
+        Waiter::Thread(_) | Waiter::Nobody => Ok(()),
+        Waiter::Result(result) => {
+            let result = result.into_bound(py);
+            let error = error(&result.get().operation());
+            PyAsyncResult::lose(&result, error)
+        }
+        Waiter::Callback(callback) => {
+            let callback = callback.into_bound(py);
+            if let Ok(result) = callback.cast::<PyAsyncResult>() {
+                return PyAsyncResult::lose(result, error(&result.get().operation()));
+            }
+            callback.call1((true, error("a request"))).map(drop)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use rpyc_proto::message::MessageError;
 use rpyc_proto::wire::FrameError;
@@ -23,16 +24,43 @@ pub enum EndCause {
     Cut,
     /// The transport failed.
     Io(io::ErrorKind, String),
+    /// The peer gave no sign of life for this long, although it was asked for one.
+    Silent(Duration),
+    /// The peer took none of what is to be sent for this long.
+    Stuck(Duration),
     /// What arrived are no frames.
     Frame(FrameError),
     /// What arrived is no message.
     Message(MessageError),
+    /// What a message holds can't be read, for this reason.
+    Malformed(String),
     /// The face gave up, for this reason.
     Face(String),
 }
 
+impl EndCause {
+    /// The kind of cause in a word or two, for programs: the text is for people.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::PeerClosed => "peer closed",
+            Self::Cut => "cut",
+            Self::Io(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _) => "reset",
+            Self::Io(io::ErrorKind::TimedOut, _) => "timed out",
+            Self::Io(..) => "io error",
+            Self::Silent(_) => "silent",
+            Self::Stuck(_) => "stuck",
+            Self::Frame(_) | Self::Message(_) | Self::Malformed(_) => "malformed",
+            Self::Face(_) => "given up",
+        }
+    }
+}
+
 impl End {
-    pub(super) const fn new(cause: EndCause) -> Self {
+    /// An end with this cause.
+    #[must_use]
+    pub const fn new(cause: EndCause) -> Self {
         Self { cause }
     }
 
@@ -61,8 +89,23 @@ impl fmt::Display for EndCause {
             Self::PeerClosed => f.write_str("connection closed by peer"),
             Self::Cut => f.write_str("connection closed by peer in the middle of a message"),
             Self::Io(_, text) => write!(f, "the connection was lost: {text}"),
+            Self::Silent(time) => write!(
+                f,
+                "the connection was lost: the peer gave no sign of life for {} seconds \
+                 (config key heartbeat)",
+                time.as_secs_f64()
+            ),
+            Self::Stuck(time) => write!(
+                f,
+                "the connection was lost: the peer took no byte of what was to be sent for {} \
+                 seconds (config key send_timeout)",
+                time.as_secs_f64()
+            ),
             Self::Frame(error) => write!(f, "the peer sent a malformed frame: {error}"),
             Self::Message(error) => write!(f, "the peer sent a malformed message: {error}"),
+            Self::Malformed(reason) => {
+                write!(f, "the peer sent a malformed message: {reason}")
+            }
             Self::Face(reason) => f.write_str(reason),
         }
     }

@@ -27,6 +27,7 @@ mod parker;
 mod roles;
 mod sending;
 mod slot;
+mod stall;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use outbox::{Flushed, Outbox};
 pub use parker::{Parker, Sleep, Source};
 use roles::{Roles, Turn};
 pub use slot::Slot;
+use stall::Stall;
 
 /// The longest single wait for bytes while frames are being sent.
 const BUSY_SLICE: Duration = Duration::from_secs(1);
@@ -106,6 +108,7 @@ pub struct Link<T: Transport, W> {
     /// Locked by the holder of the read role only.
     inbox: Mutex<Inbox<T::Buffer>>,
     outbox: Outbox<BulkOf<T>>,
+    stall: Stall,
     /// Messages handled so far.
     handled: AtomicU64,
     /// The stream ended, but payloads that arrived before may still be waiting.
@@ -131,10 +134,18 @@ impl<T: Transport, W> Link<T, W> {
             roles: Roles::default(),
             inbox: Mutex::new(Inbox::new(limits, prefix)),
             outbox: Outbox::default(),
+            stall: Stall::default(),
             handled: AtomicU64::new(0),
             ending: OnceLock::new(),
             ended: OnceLock::new(),
         }
+    }
+
+    /// Ends the link when the peer has taken no byte of what is to be sent for this long.
+    #[must_use]
+    pub fn give_up_sending_after(mut self, limit: Option<Duration>) -> Self {
+        self.stall = Stall::new(limit);
+        self
     }
 
     /// The open requests.

@@ -77,9 +77,16 @@ impl<T: Transport, W> Link<T, W> {
             if !sender.refill() {
                 return Flushed::All;
             }
+            let before = sender.queue().position();
             match self.transport.send(sender.queue()) {
-                Ok(()) => {}
+                Ok(()) => self.stall.is_over(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if sender.queue().position() != before {
+                        self.stall.is_over();
+                    } else if let Some(limit) = self.stall.goes_on() {
+                        self.finish(EndCause::Stuck(limit));
+                        return Flushed::Ended;
+                    }
                     if deadline.is_some_and(is_over) {
                         return Flushed::Waiting;
                     }

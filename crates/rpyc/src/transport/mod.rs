@@ -1,6 +1,7 @@
 //! How bytes move: sockets, pipes and memory behind one trait.
 
 mod busy;
+mod liveness;
 mod memory;
 mod pipe;
 mod poll;
@@ -17,6 +18,7 @@ use rpyc_proto::wire::frame::Frame;
 use crate::link::Inbox;
 
 pub use busy::forget_polling_threads;
+pub use liveness::notice_lost_peer;
 pub use memory::{Memory, memory_pair};
 pub use pipe::Pipe;
 pub use socket::Socket;
@@ -58,6 +60,12 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             self.sent = 0;
             self.frames.pop_front();
         }
+    }
+
+    /// Changes whenever bytes leave: the frames that are left, and how much of the first has left.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        (self.frames.len(), self.sent)
     }
 
     /// Up to `max` pieces that are to leave next.

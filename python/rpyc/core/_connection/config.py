@@ -49,9 +49,13 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "endpoints_timeout": 3,  # how long a server lets a new connection take to authenticate
     # How long a wait for a message polls at most, where that is faster, before it sleeps. 0: never.
     "busy_poll": 0.00005,
+    # Noticing a peer that is gone, in seconds. None: not at all.
+    "tcp_keepalive": 60,  # idle time after which the peer's system is probed
+    "send_timeout": 300,  # how long the peer may take no byte, or leave bytes unacknowledged
     # An attribute of a proxy that was seen to be a method is called by its name, in one request.
     "fold_method_calls": True,
     # Closing.
+    "close_timeout": 30,  # seconds that close() waits for the peer, at most
     "before_closed": None,
     "close_catchall": False,
     # Replies and nested requests go to the thread concerned.

@@ -7,6 +7,7 @@ names; RPyC answers it with an exception, and so says that it has none. (``proto
 from __future__ import annotations
 
 from rpyc.core import consts
+from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.portable import PortablePath
 from rpyc.core.async_ import AsyncResult
 
@@ -44,6 +45,8 @@ class Extensions(PortablePath):
 
     def _note_features(self, answer: AsyncResult) -> None:
         # An exception: the peer does not know the question. An answer of another shape is no better.
+        if isinstance(answer._obj, ConnectionLost):
+            return
         names = () if answer.error else answer.value
         names = names if type(names) is tuple else ()
         self._keep_features([name for name in names if type(name) is str])

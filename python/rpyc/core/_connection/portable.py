@@ -11,6 +11,7 @@ import contextlib
 from types import TracebackType
 from typing import Any
 
+from rpyc._rpyc import AsyncResult
 from rpyc.core import brine, consts, netref, vinegar
 from rpyc.core._connection.handlers import Handler, Handlers
 from rpyc.core._connection.views import Callback, ProxyCache, RequestCallbacks
@@ -57,6 +58,8 @@ class PortablePath(Handlers):
         """Send a request; ``callback`` gets its answer."""
         seq = self._get_seq_id()
         self._request_callbacks[seq] = callback
+        if isinstance(callback, AsyncResult):
+            callback._sent(handler)
         try:
             self._send(consts.MSG_REQUEST, seq, (handler, self._box(args)))
         except BaseException:
@@ -74,8 +77,7 @@ class PortablePath(Handlers):
         return result
 
     def _sync_request(self, handler: int, args: tuple[Any, ...]) -> Any:
-        timeout = self._config["sync_request_timeout"]
-        return self.async_request(handler, *args, timeout=timeout).value
+        return self.async_request(handler, *args, timeout=self._sync_limit()).value
 
     def _release_proxy(self, id_pack: IdPack, count: int) -> None:
         """Give references back to the peer. The proxy itself is gone by now."""
@@ -226,5 +228,3 @@ class PortablePath(Handlers):
             instantiate_custom_exceptions=self._config["instantiate_custom_exceptions"],
             instantiate_oldstyle_exceptions=self._config["instantiate_oldstyle_exceptions"],
         )
-
-
