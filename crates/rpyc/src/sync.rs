@@ -2,7 +2,7 @@
 //!
 //! Built with `--cfg loom`, the link runs under [loom](https://docs.rs/loom), which tries every
 //! order in which threads can go on. There a moment is a number, and time passes only when the
-//! model says so ([`Instant::advance`]): a wait with a bound ends by being woken, or because the
+//! model says so ([`Instant::run_out`]): a wait with a bound ends by being woken, or because the
 //! model let its time run out. So a lost wake-up is a deadlock that loom reports, even where a
 //! timeout would heal it in real life.
 

@@ -21,9 +21,24 @@ on_every_transport!(
     the_end_of_the_stream_reaches_all_that_wait,
     closing_here_wakes_all_that_wait_here,
     what_arrived_before_the_end_is_handled,
+    an_answer_is_read_though_sending_fails,
     a_link_that_ended_refuses_at_once,
     a_late_answer_is_an_orphan,
 );
+
+/// The peer answered and hung up. That something else can't be sent any more does not hide the answer.
+fn an_answer_is_read_though_sending_fails<T: Wire>(a: T, b: T) {
+    let mut client = Face::new(a, refuse());
+    let mut server = Face::new(b, echo());
+    let pending = client.begin(0, b"answered").unwrap();
+    assert!(server.serve(None).unwrap());
+    server.link.finish(EndCause::Closed);
+    drop(server);
+    let unanswered = client.begin(0, b"too late").unwrap();
+    let answer = client.finish(&pending, None).unwrap();
+    assert_eq!(answer.unwrap().bytes, b"answered");
+    assert!(is_gone(&client.finish(&unanswered, None).unwrap_err()));
+}
 
 /// Answers to even numbers come, then the stream ends.
 fn the_end_of_the_stream_reaches_all_that_wait<T: Wire>(a: T, b: T) {

@@ -37,7 +37,7 @@ use rpyc_proto::limits::Limits;
 use rpyc_proto::session::Session;
 use rpyc_proto::wire::Payload;
 
-use crate::sync::{AtomicU64, Instant, Mutex, OnceLock, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex, OnceLock, Ordering};
 use crate::transport::{BulkOf, Received, Transport};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
@@ -114,6 +114,8 @@ pub struct Link<T: Transport, W> {
     /// The stream ended, but payloads that arrived before may still be waiting.
     ending: OnceLock<Arc<End>>,
     ended: OnceLock<Arc<End>>,
+    /// Sending failed, and nobody has looked yet for what had arrived by then.
+    undrained: AtomicBool,
 }
 
 impl<T: Transport, W> fmt::Debug for Link<T, W> {
@@ -138,6 +140,7 @@ impl<T: Transport, W> Link<T, W> {
             handled: AtomicU64::new(0),
             ending: OnceLock::new(),
             ended: OnceLock::new(),
+            undrained: AtomicBool::new(false),
         }
     }
 
@@ -268,7 +271,7 @@ impl<T: Transport, W> Link<T, W> {
             match turn {
                 Turn::Lead => {
                     if self.ended.get().is_some() {
-                        return Err(self.ended_error(driver));
+                        return self.done_before_end(driver, until);
                     }
                     let next = self.inbox.lock().take();
                     match next {
@@ -282,6 +285,11 @@ impl<T: Transport, W> Link<T, W> {
                         Err(error) => self.finish(EndCause::Frame(error)),
                     }
                     if let Some(end) = self.ending.get() {
+                        if self.undrained.swap(false, Ordering::AcqRel)
+                            && driver.blocking(|| self.receive_rest())
+                        {
+                            continue;
+                        }
                         // All that arrived before is handled.
                         if self.ended.set(Arc::clone(end)).is_ok() {
                             self.finish(end.cause().clone());
@@ -301,7 +309,7 @@ impl<T: Transport, W> Link<T, W> {
                 }
                 Turn::Follow => {
                     if self.ended.get().is_some() {
-                        return Err(self.ended_error(driver));
+                        return self.done_before_end(driver, until);
                     }
                     if deadline.is_some_and(is_over) {
                         return Ok(false);
@@ -319,6 +327,18 @@ impl<T: Transport, W> Link<T, W> {
                 }
             }
         }
+    }
+
+    /// The link ended. Whoever met the end may have handled just before what this wait is for.
+    fn done_before_end<D: Driver<T>>(
+        &self,
+        driver: &mut D,
+        until: &mut impl Until<D>,
+    ) -> Result<bool, D::Error> {
+        if until.is_done(driver) {
+            return Ok(true);
+        }
+        Err(self.ended_error(driver))
     }
 
     fn note_handled(&self) {
@@ -371,6 +391,20 @@ impl<T: Transport, W> Link<T, W> {
                 }
             }
         }
+    }
+
+    /// Sending failed, but the peer may have answered before it went away. Receives what is here.
+    /// Tells whether there is something to handle. Holds the read role.
+    fn receive_rest(&self) -> bool {
+        let mut inbox = self.inbox.lock();
+        // Bounded: the peer may go on for ever without listening.
+        while !inbox.settle() || inbox.held() < self.limits.backlog {
+            match self.transport.receive(&mut inbox, Some(Duration::ZERO)) {
+                Ok(Received::Data) => inbox.absorb(),
+                Ok(Received::Nothing | Received::End) | Err(_) => break,
+            }
+        }
+        inbox.has_payload()
     }
 
     /// Keeps the end of the stream, if this is it. `cut`: a part of a message is here.

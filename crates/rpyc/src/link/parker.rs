@@ -100,4 +100,10 @@ impl Parker {
         *self.woken.lock() = true;
         self.changed.notify_one();
     }
+    /// Has the sleeper look at the time again.
+    #[cfg(loom)]
+    pub fn tick(&self) {
+        drop(self.woken.lock());
+        self.changed.notify_all();
+    }
 }

@@ -8,7 +8,7 @@ use rpyc_proto::wire::frame::Frame;
 use super::outbox::Flushed;
 use super::parker::Parker;
 use super::{Driver, End, EndCause, Link, is_over, remaining, shorter};
-use crate::sync::Instant;
+use crate::sync::{Instant, Ordering};
 use crate::transport::{BulkOf, Transport};
 
 impl<T: Transport, W> Link<T, W> {
@@ -99,6 +99,7 @@ impl<T: Transport, W> Link<T, W> {
                 Err(error) => {
                     // What the peer said before it went away is still worth reading.
                     let cause = EndCause::Io(error.kind(), error.to_string());
+                    self.undrained.store(true, Ordering::Release);
                     let _ = self.ending.set(Arc::new(End::new(cause)));
                     sender.discard();
                     return Flushed::All;
