@@ -14,6 +14,12 @@ PIP_FLAGS := --quiet --disable-pip-version-check --progress-bar off
 # The real RPyC: interoperability is tested against it, speed is measured beside it. It needs plumbum to import its CLI.
 RIVAL_PACKAGES := rpyc==6.0.2 plumbum==2.0.2
 
+# What is random in the tests starts from here.
+SEED ?= 1
+# The models are built with locks of their own, so apart from everything else.
+MODELS := CARGO_PROFILE_DEV_OPT_LEVEL=2 RUSTFLAGS='--cfg loom' \
+	cargo test -p rpyc --test models --target-dir target/loom
+
 # Folders count as sources too: their time changes when a file in them is added or removed.
 SOURCES := $(shell find crates python -not -name __pycache__ -not -name '*.pyc') \
 	$(wildcard Cargo.toml Cargo.lock pyproject.toml README.md)
@@ -33,7 +39,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test bench bench-quick wheel wheel-check clean
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test bench bench-quick wheel wheel-check clean loom
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -73,8 +79,13 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.
-test-rust: $(TOOLS_STAMP) ## the Rust tests
+test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays, and models of it under loom
 	cargo test --workspace --exclude rpyc-python
+	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos
+	$(MODELS)
+
+loom: ## the models once more, with more of the orders in which threads can go on; some minutes
+	LOOM_MAX_PREEMPTIONS=3 $(MODELS)
 
 test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the interoperability tests
 	$(call need_sshd)

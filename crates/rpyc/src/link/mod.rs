@@ -47,8 +47,9 @@ use roles::{Roles, Turn};
 pub use slot::Slot;
 use stall::Stall;
 
-/// The longest single wait for bytes while frames are being sent.
-const BUSY_SLICE: Duration = Duration::from_secs(1);
+/// The longest single wait for bytes while frames are being sent. A sender that gives up can't wake a
+/// thread that waits in the kernel: it finds the frames that were left after this time.
+const BUSY_SLICE: Duration = Duration::from_millis(50);
 
 /// What a face does for the link.
 pub trait Driver<T: Transport> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpyc::link::{Driver, End, EndCause, Link, Slot};
-use rpyc::sync::Instant;
+use rpyc::sync::{AtomicBool, Instant, Ordering};
 use rpyc_proto::consts::MessageKind;
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::{self, Dialect};
@@ -20,6 +20,8 @@ pub(crate) struct Face {
     pub(crate) link: Arc<Link<Wire, Arc<Slot<i64>>>>,
     /// The next look for an interruption finds one.
     pub(crate) interrupted: bool,
+    /// Set when the thread has its turn, and looks for what it waits for.
+    pub(crate) looked: Option<Arc<AtomicBool>>,
     /// Answers that this face met and nothing waited for.
     pub(crate) orphans: usize,
     /// Requests of the peer that this face performed.
@@ -38,6 +40,7 @@ impl Face {
         Self {
             link: Arc::new(Link::new(wire, Limits::default(), 1)),
             interrupted: false,
+            looked: None,
             orphans: 0,
             performed: 0,
         }
@@ -75,9 +78,9 @@ impl Face {
 
     /// Queues a request whose answer nothing waits for, and sends what can leave without waiting: as
     /// a dying proxy does.
-    pub(crate) fn release(&self) {
+    pub(crate) fn forget(&self, number: i64) {
         let seq = self.link.session().lock().take_seq();
-        self.push(MessageKind::Request, seq, ask::IGNORE);
+        self.push(MessageKind::Request, seq, number);
         self.link.flush_now();
     }
 
@@ -146,6 +149,13 @@ impl Driver<Wire> for Face {
             Event::Orphan { .. } => self.orphans += 1,
         }
         Ok(())
+    }
+
+    fn handle_aside(&mut self) -> Result<bool, Stop> {
+        if let Some(looked) = &self.looked {
+            looked.store(true, Ordering::Release);
+        }
+        Ok(false)
     }
 
     fn ended(&mut self, end: &Arc<End>) -> Stop {

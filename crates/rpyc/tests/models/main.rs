@@ -19,7 +19,7 @@ use face::{Face, Stop};
 use loom::model::Builder;
 use loom::thread;
 use rpyc::link::{EndCause, Parker};
-use rpyc::sync::Instant;
+use rpyc::sync::{AtomicBool, Instant, Ordering};
 use wire::{Wire, ask};
 
 /// Tries all orders with up to this many preemptions, if the environment does not say otherwise.
@@ -118,6 +118,41 @@ fn two_callers_with_callbacks() {
         first.call(ask::CALL_BACK).unwrap();
         assert_eq!(first.performed + other.join().unwrap(), 2);
         first.assert_idle();
+    });
+}
+
+/// The thread that reads the answer goes on reading: nothing but the answer wakes who waits for it.
+#[test]
+fn an_answer_wakes_its_caller_though_the_reader_goes_on() {
+    model(|| {
+        let mut caller = Face::new(Wire::new());
+        let mut reader = caller.clone();
+        let other = thread::spawn(move || reader.call(ask::IGNORE));
+        caller.call(ask::ECHO).unwrap();
+        caller.link.transport().hang_up();
+        other.join().unwrap().unwrap_err();
+        assert!(!caller.link.is_being_read());
+    });
+}
+
+/// The same for a thread that serves: it learns what the reader has handled.
+#[test]
+fn a_message_wakes_who_serves_though_the_reader_goes_on() {
+    model(|| {
+        let face = Face::new(Wire::new());
+        let mut reader = face.clone();
+        let reading = thread::spawn(move || reader.call(ask::IGNORE));
+        let mut serving = face.clone();
+        let looked = Arc::new(AtomicBool::new(false));
+        serving.looked = Some(Arc::clone(&looked));
+        let other = thread::spawn(move || assert!(serving.serve(None).unwrap()));
+        while !looked.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        face.forget(ask::ECHO);
+        other.join().unwrap();
+        face.link.transport().hang_up();
+        reading.join().unwrap().unwrap_err();
     });
 }
 
@@ -270,8 +305,8 @@ fn no_release_is_left_behind() {
         let mut caller = Face::new(Wire::new());
         let releasing = caller.clone();
         let other = thread::spawn(move || {
-            releasing.release();
-            releasing.release();
+            releasing.forget(ask::IGNORE);
+            releasing.forget(ask::IGNORE);
         });
         caller.call(ask::ECHO).unwrap();
         other.join().unwrap();
@@ -293,6 +328,48 @@ fn a_slow_peer_gets_everything() {
         other.join().unwrap();
         peer.join().unwrap();
         first.assert_idle();
+    });
+}
+
+/// A dying proxy begins to send, and gives up when the peer takes no more for now. Who relied on it,
+/// parked or reading, goes on in its place.
+#[test]
+fn a_sender_that_gives_up_is_replaced() {
+    a_sender_gives_up_beside(1);
+}
+
+/// Nobody else is there than the one who reads, and can't be woken: it looks again in a moment.
+#[test]
+fn a_sender_that_gives_up_is_replaced_by_the_reader() {
+    a_sender_gives_up_beside(0);
+}
+
+fn a_sender_gives_up_beside(count: usize) {
+    model(move || {
+        let mut caller = Face::new(Wire::with_room(0, false));
+        let releasing = caller.clone();
+        let others: Vec<_> = (0..count)
+            .map(|_| {
+                let mut other = caller.clone();
+                thread::spawn(move || other.call(ask::ECHO).unwrap())
+            })
+            .collect();
+        let wire = caller.clone();
+        let releasing = thread::spawn(move || releasing.forget(ask::IGNORE));
+        let me = Parker::current();
+        let peer = thread::spawn(move || {
+            wire.link.transport().make_room(3);
+            if count == 0 {
+                expire(&wire, &[me]);
+            }
+        });
+        caller.call(ask::ECHO).unwrap();
+        releasing.join().unwrap();
+        for other in others {
+            other.join().unwrap();
+        }
+        peer.join().unwrap();
+        caller.assert_idle();
     });
 }
 
