@@ -70,7 +70,7 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; \
 	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
 	@if cargo clippy --version >/dev/null 2>&1; then \
-		cargo clippy --workspace --all-targets -- -D warnings; \
+		cargo clippy --workspace --all-targets --features rpyc/tokio -- -D warnings; \
 		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
 	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
 	$(BIN)/mypy
@@ -80,7 +80,7 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.
 test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays, and models of it under loom
-	cargo test --workspace --exclude rpyc-python
+	cargo test --workspace --exclude rpyc-python --features rpyc/tokio
 	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos
 	$(MODELS)
 

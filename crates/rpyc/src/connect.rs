@@ -69,6 +69,22 @@ impl Connector {
         self
     }
 
+    /// Where it connects to.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn settings(&self) -> &Config {
+        &self.config
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn root(&self) -> Arc<dyn Object> {
+        Arc::clone(&self.root)
+    }
+
     /// Connects.
     ///
     /// # Errors

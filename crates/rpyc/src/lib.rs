@@ -53,6 +53,8 @@ pub use object::{
     raw_function,
 };
 pub use pending::AsyncResult;
+#[cfg(feature = "tokio")]
+pub use tokio::{AsyncConnection, AsyncServer};
 pub use value::{Slice, Value};
 
 /// The version that is told to peers; they compare its first part with theirs.

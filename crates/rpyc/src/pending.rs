@@ -68,8 +68,7 @@ impl AsyncResult {
     /// # Errors
     /// See [`Error`].
     pub fn wait(self) -> Result<Value> {
-        let timeout = self.peer.config().timeout;
-        let deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
+        let deadline = self.deadline();
         self.wait_until(deadline)
     }
 
@@ -127,7 +126,7 @@ impl AsyncResult {
         }
     }
 
-    pub(crate) fn timed_out(&self) -> Error {
+    fn timed_out(&self) -> Error {
         Error::TimedOut(Box::new(TimedOut {
             operation: name_of(self.handler),
             peer: self.peer.name().to_owned(),
@@ -141,9 +140,26 @@ impl AsyncResult {
         drop(waiter);
     }
 
+    /// When the configuration says that it is too late.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let timeout = self.peer.config().timeout;
+        timeout.and_then(|timeout| self.started.checked_add(timeout))
+    }
+
+    /// For a task: the answer if it is there; else `waker` is woken when it comes.
     #[cfg(feature = "tokio")]
-    pub(crate) fn parts(&mut self) -> (&Arc<Peer>, &Arc<Slot>, Instant, &mut bool) {
-        (&self.peer, &self.slot, self.started, &mut self.taken)
+    pub(crate) fn poll_slot(&mut self, waker: &std::task::Waker) -> Option<Result<Value>> {
+        let outcome = self.slot.poll(waker)?;
+        self.taken = true;
+        Some(outcome.into_result())
+    }
+
+    /// For a task whose time is over.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn give_up(&mut self) -> Error {
+        self.taken = true;
+        self.forget();
+        self.timed_out()
     }
 }
 

@@ -67,6 +67,31 @@ impl<B: BulkBuffer> Deframer<B> {
         }
     }
 
+    /// Whether the next bytes need memory that is not there yet: the window is allocated by
+    /// [`space`](Self::space) unless one is lent.
+    #[must_use]
+    pub fn wants_window(&self) -> bool {
+        self.window.is_empty() && self.large.is_none()
+    }
+
+    /// Lends memory that [`return_window`](Self::return_window) of another deframer gave.
+    pub fn lend_window(&mut self, window: Box<[u8]>) {
+        if self.wants_window() && window.len() == WINDOW {
+            self.window = window;
+        }
+    }
+
+    /// Takes the memory for small frames away, if no bytes are in it: a connection at rest needs
+    /// none.
+    pub fn return_window(&mut self) -> Option<Box<[u8]>> {
+        if self.window.is_empty() || self.start != self.end {
+            return None;
+        }
+        self.start = 0;
+        self.end = 0;
+        Some(core::mem::take(&mut self.window))
+    }
+
     /// Where the next received bytes go. Never empty.
     pub fn space(&mut self) -> &mut [u8] {
         if let Some(large) = &mut self.large {

@@ -19,6 +19,7 @@ use rpyc_proto::consts::Handler;
 pub(crate) use driver::BlockingDriver;
 use model::Model;
 pub(crate) use peer::Peer;
+pub(crate) use perform::guarded;
 #[cfg(feature = "tokio")]
 pub(crate) use perform::{Handled, Role};
 pub(crate) use request::{Request, name_of, wait_for};
@@ -60,7 +61,7 @@ impl Connection {
         root: Arc<dyn Object>,
     ) -> Result<Self, Exception> {
         let link = Link::new(transport.into(), config.limits, 1);
-        Self::begin(Wire::Blocking(link), peer.into(), config, root)
+        Self::begin(Wire::Blocking(Box::new(link)), peer.into(), config, root)
     }
 
     pub(crate) fn begin(
@@ -71,7 +72,7 @@ impl Connection {
     ) -> Result<Self, Exception> {
         let conn = Self(Arc::new(Peer::new(wire, peer, config, root)));
         let root = Arc::clone(&conn.0.root);
-        match perform::guarded(|| root.on_connect(&conn)) {
+        match guarded(|| root.on_connect(&conn)) {
             Ok(()) => Ok(conn),
             Err(exception) => {
                 conn.close();
@@ -109,6 +110,11 @@ impl Connection {
 
     pub(crate) const fn of(peer: Arc<Peer>) -> Self {
         Self(peer)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn peer(&self) -> &Arc<Peer> {
+        &self.0
     }
 
     /// The peer's root object.
@@ -185,10 +191,9 @@ impl Connection {
             let request = self.0.request(Handler::Close, |model, out| {
                 boxing::put_boxed(model, out, &Value::Tuple(Vec::new())).map_err(Error::from)
             });
-            if let Ok(result) = request.send() {
-                self.flush();
-                result.cancel();
-            }
+            let result = request.send();
+            self.flush();
+            result.cancel();
         }
         self.0.finish(EndCause::Closed);
     }

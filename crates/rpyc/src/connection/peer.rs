@@ -104,7 +104,7 @@ impl Peer {
     }
 
     /// Queues the answer to a request.
-    pub(super) fn reply(self: &Arc<Self>, seq: &[u8], outcome: Result<Value, Exception>) {
+    pub(crate) fn reply(self: &Arc<Self>, seq: &[u8], outcome: Result<Value, Exception>) {
         let exception = match outcome {
             Ok(value) => match self.push_reply(seq, &value) {
                 Ok(()) => return,
@@ -182,7 +182,7 @@ impl Peer {
             return;
         }
         let end = self.wire.end();
-        let end = end.unwrap_or_else(|| Arc::new(End::closed()));
+        let end = end.unwrap_or_else(|| Arc::new(End::of(EndCause::Closed)));
         let waiters: Vec<_> = self.wire.session().lock().drain().collect();
         for waiter in waiters {
             if let Waiter::Slot(slot) = waiter {

@@ -150,7 +150,7 @@ impl Peer {
 }
 
 /// Runs code of the user: a panic becomes an exception.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Exception>) -> Result<T, Exception> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Exception>) -> Result<T, Exception> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<&str>()

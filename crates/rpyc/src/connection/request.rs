@@ -14,7 +14,7 @@ use crate::link::Link;
 use crate::pending::AsyncResult;
 use crate::transport::Stream;
 use crate::value::Value;
-use crate::waiter::{Slot, Waiter};
+use crate::waiter::{Outcome, Slot, Waiter};
 
 /// A request that is written and not sent yet.
 pub(crate) struct Request<'a> {
@@ -42,7 +42,7 @@ impl<'a> Request<'a> {
     /// Sends it and blocks until its answer is there, for as long as the configuration says.
     pub(crate) fn wait(self) -> Result<Value> {
         let Some(link) = self.peer.wire.link() else {
-            return self.send()?.wait();
+            return self.send().wait();
         };
         let Self {
             peer,
@@ -60,17 +60,17 @@ impl<'a> Request<'a> {
         wait_for(peer, link, seq, &slot, handler, started, deadline)
     }
 
-    /// Sends it, without waiting.
-    pub(crate) fn send(self) -> Result<AsyncResult> {
+    /// Sends it, without waiting. If it can't be sent, that is the result.
+    pub(crate) fn send(self) -> AsyncResult {
         let slot = Slot::detached();
-        enqueue(self.peer, self.seq, self.frame?, &slot)?;
-        self.peer.wire.flush_now();
-        Ok(AsyncResult::new(
-            Arc::clone(self.peer),
-            self.seq,
-            slot,
-            self.handler,
-        ))
+        let sent = self
+            .frame
+            .and_then(|frame| enqueue(self.peer, self.seq, frame, &slot));
+        match sent {
+            Ok(()) => self.peer.wire.flush_now(),
+            Err(error) => slot.put(Outcome::Failed(error)),
+        }
+        AsyncResult::new(Arc::clone(self.peer), self.seq, slot, self.handler)
     }
 }
 
@@ -82,6 +82,12 @@ fn enqueue(peer: &Arc<Peer>, seq: u64, frame: Frame<Bytes>, slot: &Arc<Slot>) ->
     };
     begun.map_err(|error| Error::Limit(error.to_string()))?;
     peer.wire.push(frame);
+    if let Some(end) = peer.wire.end() {
+        // Whoever ended the connection may not have seen the request in the list.
+        let waiter = peer.wire.session().lock().cancel(seq);
+        drop(waiter);
+        return Err(Error::lost("sending", peer.name(), &end));
+    }
     Ok(())
 }
 

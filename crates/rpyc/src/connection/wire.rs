@@ -14,7 +14,7 @@ use crate::waiter::Waiter;
 /// The engine under a connection.
 pub(crate) enum Wire {
     /// Threads that wait read.
-    Blocking(Link<Stream, Waiter>),
+    Blocking(Box<Link<Stream, Waiter>>),
     /// A task of an async runtime reads.
     #[cfg(feature = "tokio")]
     Runtime(crate::tokio::RuntimeWire),

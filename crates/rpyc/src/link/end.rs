@@ -64,9 +64,9 @@ impl End {
         Self { cause }
     }
 
-    /// The end that this side brought about.
-    pub(crate) const fn closed() -> Self {
-        Self::new(EndCause::Closed)
+    /// The end that has this cause.
+    pub(crate) const fn of(cause: EndCause) -> Self {
+        Self::new(cause)
     }
 
     /// What ended the link.

@@ -28,6 +28,23 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
         }
     }
 
+    /// Lends memory to receive into, which [`return_window`](Self::return_window) of another inbox
+    /// gave, unless it has some.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn lend_window(&mut self, window: &mut Option<Box<[u8]>>) {
+        if self.deframer.wants_window()
+            && let Some(window) = window.take()
+        {
+            self.deframer.lend_window(window);
+        }
+    }
+
+    /// Takes the memory to receive into away, if no bytes are in it.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn return_window(&mut self) -> Option<Box<[u8]>> {
+        self.deframer.return_window()
+    }
+
     /// Where the next received bytes go. Never empty.
     pub fn space(&mut self) -> &mut [u8] {
         if self.deframer.is_stuck() {

@@ -147,27 +147,18 @@ impl Netref {
     }
 
     /// As [`call`](Self::call), without waiting.
-    ///
-    /// # Errors
-    /// The request can't be sent.
-    pub fn call_async(&self, args: impl IntoArgs) -> Result<AsyncResult> {
+    pub fn call_async(&self, args: impl IntoArgs) -> AsyncResult {
         self.call_request(Handler::Call, None, args).send()
     }
 
     /// As [`call_method`](Self::call_method), without waiting.
-    ///
-    /// # Errors
-    /// The request can't be sent.
-    pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> Result<AsyncResult> {
+    pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> AsyncResult {
         self.call_request(Handler::CallAttr, Some(name), args)
             .send()
     }
 
     /// As [`attr`](Self::attr), without waiting.
-    ///
-    /// # Errors
-    /// The request can't be sent.
-    pub fn attr_async(&self, name: &str) -> Result<AsyncResult> {
+    pub fn attr_async(&self, name: &str) -> AsyncResult {
         self.request(Handler::GetAttr, Args::new((name,))).send()
     }
 
@@ -333,16 +324,16 @@ impl Value {
     /// As [`Netref::call_async`].
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The value is no proxy.
     pub fn call_async(&self, args: impl IntoArgs) -> Result<AsyncResult> {
-        self.as_netref()?.call_async(args)
+        Ok(self.as_netref()?.call_async(args))
     }
 
     /// As [`Netref::call_method_async`].
     ///
     /// # Errors
-    /// See [`Error`].
+    /// The value is no proxy.
     pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> Result<AsyncResult> {
-        self.as_netref()?.call_method_async(name, args)
+        Ok(self.as_netref()?.call_method_async(name, args))
     }
 }

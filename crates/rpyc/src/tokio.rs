@@ -1,1 +1,0 @@
-//! Connections that an async runtime drives.

@@ -1,0 +1,248 @@
+//! The task that moves a connection's bytes and handles its messages.
+//!
+//! # Theory of operation
+//!
+//! One task per connection reads, handles what is complete, and writes. Methods run inside it, so
+//! they must not block; an asynchronous method that is not done at once goes on in a task of its own,
+//! and requests that follow it are not held up. Answers are queued and leave together at the end of a
+//! turn, or after [`HOLD`] if methods take that long.
+//!
+//! A connection at rest holds no memory for receiving: the buffer belongs to the worker thread, and
+//! is lent to whoever reads.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+
+use super::wire::RuntimeWire;
+use crate::brine::BytesBuffer;
+use crate::connection::{Handled, Peer, Role, Wire, guarded};
+use crate::error::Exception;
+use crate::link::{EndCause, Inbox};
+use crate::object::LaterReply;
+use crate::transport::SendQueue;
+use crate::value::Value;
+
+/// Messages handled before the task lets others run.
+const TURN: usize = 128;
+/// How long a finished answer may wait for others to leave with it.
+const HOLD: Duration = Duration::from_micros(500);
+/// With this many bytes of answers waiting to be sent, no more requests are handled.
+const HIGH_WATER: usize = 8 * 1024 * 1024;
+/// With this many asynchronous methods going on, no more requests are handled.
+const MAX_RUNNING: usize = 1024;
+/// How many pieces go into one system call.
+const MAX_PIECES: usize = 64;
+
+thread_local! {
+    /// Memory to receive into, lent to the connection that reads.
+    static WINDOW: RefCell<Option<Box<[u8]>>> = const { RefCell::new(None) };
+}
+
+/// One connection's bytes.
+pub(super) struct Driver<S> {
+    stream: S,
+    /// Weak, so that a connection that nobody can use any more ends.
+    peer: Weak<Peer>,
+    inbox: Inbox<BytesBuffer>,
+    queue: SendQueue<Bytes>,
+    /// Bytes in the queue.
+    queued: usize,
+    /// How many bytes may wait while nothing is handled.
+    backlog: usize,
+}
+
+/// In a task, methods run in the order of their requests, and nobody else can read.
+struct Task {
+    unsent_since: Option<Instant>,
+}
+
+impl Role for Task {
+    fn pass_on(&mut self) {}
+
+    fn before_call(&mut self) {}
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    pub(super) fn new(stream: S, peer: &Arc<Peer>) -> Self {
+        let limits = peer.config().limits;
+        Self {
+            stream,
+            peer: Arc::downgrade(peer),
+            inbox: Inbox::new(limits, 1),
+            queue: SendQueue::default(),
+            queued: 0,
+            backlog: limits.backlog,
+        }
+    }
+
+    /// Drives until the connection ends. `keep`: the task keeps it alive.
+    pub(super) async fn run(mut self, keep: Option<Arc<Peer>>) {
+        let cause = poll_fn(|context| self.turn(context)).await;
+        if let Some(peer) = self.peer.upgrade() {
+            peer.finish(cause);
+            if let Wire::Runtime(wire) = peer.wire() {
+                self.take_output(wire);
+            }
+        }
+        drop(keep);
+        // The last words: what is queued, such as the peer's being told to close.
+        let bye = poll_fn(|context| self.write(context));
+        let _ = ::tokio::time::timeout(Duration::from_secs(1), bye).await;
+        let _ = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await;
+    }
+
+    /// One turn: handle, write, read. Ready when the connection must end.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<EndCause> {
+        loop {
+            let Some(peer) = self.peer.upgrade() else {
+                return Poll::Ready(EndCause::Closed);
+            };
+            let Wire::Runtime(wire) = peer.wire() else {
+                return Poll::Ready(EndCause::Closed);
+            };
+            let more = match self.handle(&peer, wire, context) {
+                Ok(more) => more,
+                Err(cause) => return Poll::Ready(cause),
+            };
+            self.take_output(wire);
+            if let Some(end) = wire.end() {
+                return Poll::Ready(end.cause().clone());
+            }
+            let written = match self.write(context) {
+                Poll::Ready(Err(error)) => return Poll::Ready(io_cause(&error)),
+                Poll::Ready(Ok(())) => true,
+                Poll::Pending => false,
+            };
+            if more {
+                // Others first: this connection could go on for ever.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.inbox.held() < self.backlog {
+                match self.read(context) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_stream()),
+                    Poll::Ready(Ok(_)) => continue,
+                    Poll::Ready(Err(error)) => return Poll::Ready(io_cause(&error)),
+                    Poll::Pending => {}
+                }
+            }
+            self.return_window();
+            if wire.sleep(context.waker(), !written) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Handles complete messages. Tells whether the turn was over before they were.
+    fn handle(
+        &mut self,
+        peer: &Arc<Peer>,
+        wire: &RuntimeWire,
+        context: &mut Context<'_>,
+    ) -> Result<bool, EndCause> {
+        let mut role = Task { unsent_since: None };
+        for _ in 0..TURN {
+            if wire.running() >= MAX_RUNNING || self.queued > HIGH_WATER {
+                return Ok(false);
+            }
+            let Some(payload) = self.inbox.take().map_err(EndCause::Frame)? else {
+                return Ok(false);
+            };
+            if let Handled::Later { seq, future } = peer.handle(payload, &mut role)? {
+                go_on(peer, wire, seq, future);
+            }
+            if wire.end().is_some() {
+                return Ok(false);
+            }
+            let since = *role.unsent_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > HOLD {
+                role.unsent_since = None;
+                self.take_output(wire);
+                if let Poll::Ready(Err(error)) = self.write(context) {
+                    return Err(io_cause(&error));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_output(&mut self, wire: &RuntimeWire) {
+        self.queued += wire.take_output(&mut self.queue);
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.queue.frames.is_empty() {
+            let pieces = self.queue.pieces(MAX_PIECES);
+            let stream = Pin::new(&mut self.stream);
+            let count = ready!(stream.poll_write_vectored(context, &pieces))?;
+            self.queue.advance(count);
+            self.queued = self.queued.saturating_sub(count);
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        WINDOW.with(|window| self.inbox.lend_window(&mut window.borrow_mut()));
+        let mut buffer = ReadBuf::new(self.inbox.space());
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+        let count = buffer.filled().len();
+        self.inbox.filled(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn return_window(&mut self) {
+        if let Some(window) = self.inbox.return_window() {
+            WINDOW.with(|slot| slot.replace(Some(window)));
+        }
+    }
+
+    fn end_of_stream(&self) -> EndCause {
+        if self.inbox.held() > 0 {
+            EndCause::Cut
+        } else {
+            EndCause::PeerClosed
+        }
+    }
+}
+
+/// Polls an asynchronous method once, in the order of the requests. If it is not done, it goes on in
+/// a task of its own.
+fn go_on(peer: &Arc<Peer>, wire: &RuntimeWire, seq: Vec<u8>, mut future: LaterReply) {
+    let mut context = Context::from_waker(Waker::noop());
+    if let Poll::Ready(outcome) = poll_guarded(&mut future, &mut context) {
+        peer.reply(&seq, outcome);
+        return;
+    }
+    wire.begin_method();
+    let peer = Arc::clone(peer);
+    ::tokio::spawn(async move {
+        let outcome = poll_fn(|context| poll_guarded(&mut future, context)).await;
+        peer.reply(&seq, outcome);
+        if let Wire::Runtime(wire) = peer.wire() {
+            wire.end_method();
+        }
+    });
+}
+
+/// Polls code of the user: a panic becomes an exception.
+fn poll_guarded(
+    future: &mut LaterReply,
+    context: &mut Context<'_>,
+) -> Poll<Result<Value, Exception>> {
+    match guarded(|| Ok(future.as_mut().poll(context))) {
+        Ok(poll) => poll,
+        Err(exception) => Poll::Ready(Err(exception)),
+    }
+}
+
+fn io_cause(error: &io::Error) -> EndCause {
+    EndCause::Io(error.kind(), error.to_string())
+}

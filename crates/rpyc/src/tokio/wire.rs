@@ -1,0 +1,141 @@
+//! The shared half of a connection that a runtime drives.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rpyc_proto::limits::Limits;
+use rpyc_proto::session::Session;
+use rpyc_proto::wire::frame::Frame;
+
+use crate::link::{End, EndCause};
+use crate::transport::SendQueue;
+use crate::waiter::Waiter;
+
+/// What any thread may touch of a connection whose bytes are moved by a task.
+pub(crate) struct RuntimeWire {
+    session: Mutex<Session<Waiter>>,
+    outbox: Mutex<Outbox>,
+    /// Asynchronous methods of ours that go on.
+    running: AtomicUsize,
+    end: OnceLock<Arc<End>>,
+    /// Woken at the end.
+    ended: Mutex<Vec<Waker>>,
+    local: bool,
+}
+
+#[derive(Default)]
+struct Outbox {
+    frames: VecDeque<Frame<Bytes>>,
+    bytes: usize,
+    /// The task sleeps, and is to be woken by this.
+    sleeper: Option<Waker>,
+    closed: bool,
+}
+
+impl RuntimeWire {
+    pub(super) fn new(limits: &Limits, local: bool) -> Self {
+        Self {
+            session: Mutex::new(Session::new(limits)),
+            outbox: Mutex::default(),
+            running: AtomicUsize::new(0),
+            end: OnceLock::new(),
+            ended: Mutex::default(),
+            local,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> &Mutex<Session<Waiter>> {
+        &self.session
+    }
+
+    pub(crate) const fn is_local(&self) -> bool {
+        self.local
+    }
+
+    /// Queues a frame. The task sends it at its next turn, together with what else is queued.
+    pub(crate) fn push(&self, frame: Frame<Bytes>) {
+        let mut outbox = self.outbox.lock();
+        if outbox.closed {
+            drop(outbox);
+            drop(frame);
+            return;
+        }
+        outbox.bytes += frame.len();
+        outbox.frames.push_back(frame);
+        let sleeper = outbox.sleeper.take();
+        drop(outbox);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+    }
+
+    pub(crate) fn end(&self) -> Option<Arc<End>> {
+        self.end.get().cloned()
+    }
+
+    /// Keeps the end, and has the task see it.
+    pub(crate) fn finish(&self, cause: EndCause) {
+        let _ = self.end.set(Arc::new(End::of(cause)));
+        let mut outbox = self.outbox.lock();
+        outbox.closed = true;
+        let sleeper = outbox.sleeper.take();
+        drop(outbox);
+        let waiting = std::mem::take(&mut *self.ended.lock());
+        sleeper.into_iter().chain(waiting).for_each(Waker::wake);
+    }
+
+    /// Has `waker` woken at the end. Tells whether it has come.
+    pub(super) fn watch_end(&self, waker: &Waker) -> bool {
+        let mut ended = self.ended.lock();
+        if self.end.get().is_some() {
+            return true;
+        }
+        if !ended.iter().any(|known| known.will_wake(waker)) {
+            ended.push(waker.clone());
+        }
+        false
+    }
+
+    /// Moves what is queued behind what `queue` holds. Tells how many bytes that is.
+    pub(super) fn take_output(&self, queue: &mut SendQueue<Bytes>) -> usize {
+        let mut outbox = self.outbox.lock();
+        queue.frames.append(&mut outbox.frames);
+        std::mem::take(&mut outbox.bytes)
+    }
+
+    /// The task is about to sleep. `false`: the end has come, or there is something to send and the
+    /// stream is not `blocked`.
+    pub(super) fn sleep(&self, waker: &Waker, blocked: bool) -> bool {
+        let mut outbox = self.outbox.lock();
+        if outbox.closed || !(blocked || outbox.frames.is_empty()) {
+            return false;
+        }
+        let before = outbox.sleeper.replace(waker.clone());
+        drop(outbox);
+        drop(before);
+        true
+    }
+
+    /// An asynchronous method goes on.
+    pub(super) fn begin_method(&self) {
+        self.running.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is done; its answer is queued, which wakes the task.
+    pub(super) fn end_method(&self) {
+        self.running.fetch_sub(1, Ordering::AcqRel);
+        let sleeper = self.outbox.lock().sleeper.take();
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+    }
+
+    /// How many asynchronous methods go on.
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+}
