@@ -20,6 +20,16 @@ SEED ?= 1
 MODELS := CARGO_PROFILE_DEV_OPT_LEVEL=2 RUSTFLAGS='--cfg loom' \
 	cargo test -p rpyc --test models --target-dir target/loom
 
+CHECKS := brine deframer session exceptions dispatch
+FUZZ_SECONDS ?= 60
+# What Rust's sanitizers are built for.
+TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_TARGETS := target/fuzz/.built
+# Coverage as libFuzzer reads it, and memory errors.
+FUZZ_FLAGS := --cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Zsanitizer=address -Cpasses=sancov-module \
+	-Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
+
 # Folders count as sources too: their time changes when a file in them is added or removed.
 SOURCES := $(shell find crates python -not -name __pycache__ -not -name '*.pyc') \
 	$(wildcard Cargo.toml Cargo.lock pyproject.toml README.md)
@@ -39,7 +49,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test bench bench-quick wheel wheel-check clean loom
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test bench bench-quick wheel wheel-check clean loom fuzz
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -83,6 +93,15 @@ test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays,
 	cargo test --workspace --exclude rpyc-python --features rpyc/tokio
 	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos
 	$(MODELS)
+
+fuzz: $(FUZZ_TARGETS) ## libFuzzer on each check of fuzz/, FUZZ_SECONDS=60 each; needs the nightly toolchain
+	cargo run -q -p rpyc-fuzz --bin seeds -- target/fuzz/corpus
+	@for check in $(CHECKS); do \
+		mkdir -p target/fuzz/learnt/$$check; \
+		target/fuzz/$(TARGET)/release/$$check -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=20 \
+			-artifact_prefix=target/fuzz/found-$$check- \
+			target/fuzz/learnt/$$check target/fuzz/corpus/$$check; \
+	done
 
 loom: ## the models once more, with more of the orders in which threads can go on; some minutes
 	LOOM_MAX_PREEMPTIONS=3 $(MODELS)
@@ -169,6 +188,13 @@ $(WHEEL_STAMP): $(TOOLS_STAMP) $(SOURCES)
 
 $(INSTALLED_STAMP): $(WHEEL_STAMP)
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
+	@touch $@
+
+$(FUZZ_TARGETS): $(shell find fuzz crates/rpyc-proto -name '*.rs' -o -name Cargo.toml)
+	@cargo +nightly --version >/dev/null 2>&1 || { \
+		echo "make fuzz: needs the nightly toolchain (rustup toolchain install nightly)" >&2; exit 1; }
+	CARGO_PROFILE_RELEASE_LTO=off RUSTFLAGS='$(FUZZ_FLAGS)' cargo +nightly build --release -p rpyc-fuzz \
+		--features libfuzzer --target $(TARGET) --target-dir target/fuzz
 	@touch $@
 
 $(FLOOR): $(wildcard benches/floor/Cargo.* benches/floor/src/*.rs)
