@@ -42,7 +42,7 @@ BENCH_STAMP := $(BENCH_VENV)/.ready
 
 # What the native path and the Python path must agree on.
 PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access connection exceptions \
-	extension_points faults handlers netref refcount threads vectors_session))
+	extension_points faults handlers hostile_limits netref refcount threads vectors_session))
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc

@@ -23,6 +23,7 @@ from __future__ import annotations
 from rpyc import cli, version
 from rpyc.core import (
     DEFAULT_CONFIG,
+    STRICT,
     AsyncResult,
     AsyncResultTimeout,
     BaseNetref,
@@ -65,6 +66,7 @@ __author__ = "The rpyc-rs contributors"
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "STRICT",
     "AsyncResult",
     "AsyncResultTimeout",
     "BaseNetref",

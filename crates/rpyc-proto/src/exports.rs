@@ -2,7 +2,8 @@
 //!
 //! The table runs no user code and drops no user value: what leaves it is returned, and the caller
 //! drops it when no lock is held. Ids of instances come from a counter and are never used again
-//! within a connection, so a stale reference can't reach another object.
+//! within a connection, so a stale reference can't reach another object. A face that wants ids which
+//! can't be guessed gives a source of random numbers instead ([`Exports::draw_instances_from`]).
 
 use alloc::vec::Vec;
 
@@ -16,6 +17,7 @@ pub struct Exports<S> {
     by_id: HashMap<EncodedId, Entry<S>>,
     by_object: HashMap<usize, EncodedId>,
     next_instance: i64,
+    source: Option<fn() -> u64>,
 }
 
 /// One object in the table.
@@ -35,6 +37,7 @@ impl<S> Default for Exports<S> {
             by_id: HashMap::new(),
             by_object: HashMap::new(),
             next_instance: 1,
+            source: None,
         }
     }
 }
@@ -49,8 +52,17 @@ impl<S> Exports<S> {
         Some(id)
     }
 
-    /// The next unused instance id.
-    pub const fn take_instance(&mut self) -> i64 {
+    /// Takes instance ids from a source of random numbers, from now on. 63 bits of each are used:
+    /// among a million objects, two share an id with a probability below 10^-7.
+    pub const fn draw_instances_from(&mut self, source: fn() -> u64) {
+        self.source = Some(source);
+    }
+
+    /// The next unused instance id. It is never 0, which would mean a class.
+    pub fn take_instance(&mut self) -> i64 {
+        if let Some(source) = self.source {
+            return (source() >> 1).max(1).cast_signed();
+        }
         let instance = self.next_instance;
         self.next_instance += 1;
         instance
@@ -180,5 +192,14 @@ mod tests {
         table.insert(id.clone(), 100, ());
         table.release(id.as_bytes(), 1);
         assert_ne!(table.take_instance(), first);
+    }
+
+    #[test]
+    fn instance_ids_may_be_drawn() {
+        let mut table: Exports<()> = Exports::default();
+        table.draw_instances_from(|| u64::MAX);
+        assert_eq!(table.take_instance(), i64::MAX);
+        table.draw_instances_from(|| 0);
+        assert_eq!(table.take_instance(), 1);
     }
 }

@@ -18,6 +18,11 @@ pub struct Limits {
     pub pending: usize,
     /// How many objects the peer may hold references to.
     pub exports: usize,
+    /// How many requests of peers one thread may be performing, each inside the one before.
+    ///
+    /// A peer answers a request with a request of its own; if it never stops, that is a way to use
+    /// up the stack.
+    pub nested: usize,
 }
 
 impl Default for Limits {
@@ -30,6 +35,9 @@ impl Default for Limits {
             backlog: 0x1000_0000,
             pending: 1_000_000,
             exports: 10_000_000,
+            // A level takes about 3 KB of a stack of 8 MB. Python's own limit of 1000 frames stops
+            // programs of RPyC between 100 and 200 levels.
+            nested: 500,
         }
     }
 }

@@ -111,6 +111,12 @@ impl<W> Session<W> {
         self.pending.insert(seq, waiter)
     }
 
+    /// From now on there may be any number of open requests: a connection with too many of them must
+    /// still be able to say that it closes.
+    pub const fn lift_limit(&mut self) {
+        self.limit = usize::MAX;
+    }
+
     /// Forgets a request: its answer will be an orphan.
     pub fn cancel(&mut self, seq: u64) -> Option<W> {
         self.pending.remove(&seq)

@@ -41,7 +41,8 @@ fn local_attribute<'py>(
     let py = slf.py();
     match name.to_str()? {
         "__doc__" => return Ok(None),
-        "__array_struct__" | "__array_interface__" => {
+        // Their values hold memory addresses of the peer, which libraries would take for their own.
+        "__array_struct__" | "__array_interface__" | "__cuda_array_interface__" => {
             return Err(PyAttributeError::new_err(()));
         }
         "__getattr__" => {

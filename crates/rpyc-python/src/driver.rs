@@ -27,6 +27,7 @@ use crate::classes;
 use crate::engine::{Engine, PyLink};
 use crate::greenlets;
 use crate::model::{PyModel, Raised};
+use crate::nesting::{self, Nested};
 use crate::threads::{self, Busy};
 use crate::transport::PyTransport;
 use crate::waiter::{Outcome, Waiter};
@@ -149,6 +150,7 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
 impl<'py> PyDriver<'_, 'py> {
     /// Handles a message in this thread.
     pub(crate) fn handle(&mut self, payload: Payload<PyBulk>) -> PyResult<()> {
+        let _nested = Nested::begin(self.conn.get());
         let _busy = Busy::begin(self.py(), || {
             self.link.finish(EndCause::Face(
                 "the interpreter is shutting down".to_owned(),
@@ -324,6 +326,7 @@ impl<'py> PyDriver<'_, 'py> {
         };
         self.link.pass_on();
         let result = request.map_err(PyErr::from).and_then(|request| {
+            nesting::check(self.conn.get())?;
             classes::complete_all(self.conn, incomplete)?;
             self.perform(request)
         });

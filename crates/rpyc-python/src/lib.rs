@@ -32,6 +32,7 @@ mod greenlets;
 mod methods;
 mod model;
 mod native;
+mod nesting;
 mod netref;
 mod operations;
 mod proxies;

@@ -4,6 +4,7 @@ use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyString, PyTuple, PyType};
+use rpyc::random::disguised;
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::model::{ObjectModel, ProtocolError};
 use rpyc_proto::wire::{Reader, Writer};
@@ -122,7 +123,7 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
             out.put_raw(id.as_bytes());
             return Ok(());
         }
-        let name = IdName::of(value)?;
+        let name = IdName::of(value, self.engine().hides_addresses())?;
         let mut table = exports.lock();
         // Finding the name may have run code that exported the object.
         if let Some(id) = table.export_again(identity) {
@@ -179,8 +180,16 @@ struct IdName {
 }
 
 impl IdName {
-    fn of(obj: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// `hide`: addresses of classes are disguised. (Instances never have theirs.)
+    fn of(obj: &Bound<'_, PyAny>, hide: bool) -> PyResult<Self> {
         let py = obj.py();
+        let class_id = |address: i64| {
+            if hide {
+                disguised(address.cast_unsigned() as usize)
+            } else {
+                address
+            }
+        };
         if let Ok(netref) = obj.cast::<PyNetref>() {
             // A proxy of another connection keeps its class; its instance gets an id of our own, so
             // that ids of two processes can't collide.
@@ -198,14 +207,14 @@ impl IdName {
             let (name, class, instance): (String, i64, i64) = pack.extract()?;
             return Ok(Self {
                 name,
-                class,
+                class: class_id(class),
                 is_class: instance == 0,
             });
         }
         let class = obj.getattr(intern!(py, "__class__"))?;
         Ok(Self {
             name: dotted_name(&class)?,
-            class: obj.get_type().as_ptr() as i64,
+            class: class_id(obj.get_type().as_ptr() as i64),
             is_class: false,
         })
     }

@@ -25,6 +25,12 @@ impl<'py> PyModel<'_, 'py> {
     {
         Ok(self.conn.as_any().call_method1(name, args)?)
     }
+
+    /// Whether what an object tells of itself is subject to the attribute rules.
+    fn is_gated(&self) -> PyResult<bool> {
+        let config = self.conn.get().config(self.py());
+        switch(&config, intern!(self.py(), "gate_introspection"))
+    }
 }
 
 impl<'py> Operations for PyModel<'_, 'py> {
@@ -106,10 +112,16 @@ impl<'py> Operations for PyModel<'_, 'py> {
     }
 
     fn repr(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
+        if self.is_gated()? {
+            return self.handle(intern!(self.py(), "_handle_repr"), (object,));
+        }
         Ok(object.repr()?.into_any())
     }
 
     fn str(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
+        if self.is_gated()? {
+            return self.handle(intern!(self.py(), "_handle_str"), (object,));
+        }
         Ok(object.str()?.into_any())
     }
 
@@ -125,6 +137,9 @@ impl<'py> Operations for PyModel<'_, 'py> {
     }
 
     fn hash(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
+        if self.is_gated()? {
+            return self.handle(intern!(self.py(), "_handle_hash"), (object,));
+        }
         Ok(object
             .hash()?
             .into_pyobject(self.py())
@@ -133,6 +148,9 @@ impl<'py> Operations for PyModel<'_, 'py> {
     }
 
     fn dir(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
+        if self.is_gated()? {
+            return self.handle(intern!(self.py(), "_handle_dir"), (object,));
+        }
         Ok(object.dir()?.to_tuple().into_any())
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -169,9 +169,24 @@ impl PyChannel {
     /// Tells errors of the connection from exceptions that belong to the thread.
     fn io_error(&self, py: Python<'_>, error: PyErr) -> io::Error {
         if error.is_instance_of::<PyException>(py) {
-            return io::Error::other(error.value(py).to_string());
+            let text = error.value(py).to_string();
+            return if is_bad_data(py, &error) {
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            } else {
+                io::Error::other(text)
+            };
         }
         *self.raised.lock() = Some(error);
         io::ErrorKind::Interrupted.into()
     }
+}
+
+/// Whether a channel's error is about what the peer sent: a ValueError, or one of `zlib`.
+fn is_bad_data(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyValueError>(py)
+        || error
+            .get_type(py)
+            .getattr(intern!(py, "__module__"))
+            .and_then(|module| module.eq(intern!(py, "zlib")))
+            .unwrap_or(false)
 }

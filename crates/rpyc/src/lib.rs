@@ -30,6 +30,7 @@ pub mod link;
 mod netref;
 mod object;
 mod pending;
+pub mod random;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]

@@ -8,7 +8,7 @@ from rpyc.core import async_
 from rpyc.core.async_ import AsyncResult, AsyncResultTimeout
 from rpyc.core.channel import Channel
 from rpyc.core.netref import BaseNetref
-from rpyc.core.protocol import DEFAULT_CONFIG, Connection, ConnectionLost, PingError
+from rpyc.core.protocol import DEFAULT_CONFIG, STRICT, Connection, ConnectionLost, PingError
 from rpyc.core.service import (
     ClassicService,
     MasterService,
@@ -21,6 +21,7 @@ from rpyc.core.vinegar import GenericException
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "STRICT",
     "AsyncResult",
     "AsyncResultTimeout",
     "BaseNetref",

@@ -45,6 +45,9 @@ _LoadFunc = Callable[[IO[bytes]], Any]
 MAX_DEPTH = 500
 """How deeply values may nest, the engine's limit too. Python's recursion limit may be lower."""
 
+_MAX_DIGITS = 4300
+"""Decimal digits of an int, whatever the interpreter would allow: reading them takes quadratic time."""
+
 
 def dump(obj: object) -> bytes:
     """Encode an object.
@@ -345,8 +348,11 @@ def _load_int_l4(stream: IO[bytes]) -> int:
 
 
 def _decimal(digits: bytes) -> int:
-    if not digits.removeprefix(b"-").isdigit():
+    text = digits.removeprefix(b"-")
+    if not text.isdigit():
         raise BrineError(f"decoding an int: {digits[:20]!r} is not a decimal number")
+    if len(text) > _MAX_DIGITS:
+        raise BrineError(f"decoding an int: {len(text)} digits, more than {_MAX_DIGITS}")
     try:
         return int(digits)
     except ValueError as error:

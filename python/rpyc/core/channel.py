@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 zlib = safe_import("zlib")
 
+_INFLATED_AT_ONCE = 1 << 24
+"""Bytes of a payload that are inflated before it is known how long it is."""
+
 
 class Channel:
     """Sends and receives whole payloads over ``stream``.
@@ -48,7 +51,7 @@ class Channel:
     MAX_INFLATED_SIZE: ClassVar[int] = 2**29
     """The longest payload accepted after decompression: a small frame can hold a huge one."""
 
-    __slots__ = ("__weakref__", "compress", "stream")
+    __slots__ = ("__weakref__", "_frame_limit", "_inflated_limit", "compress", "stream")
 
     stream: Stream
     compress: bool
@@ -56,6 +59,16 @@ class Channel:
     def __init__(self, stream: Stream, compress: bool = True) -> None:
         self.stream = stream
         self.compress = compress and bool(zlib)
+        self._frame_limit: int | None = None
+        self._inflated_limit: int | None = None
+
+    def limit(self, frame: int | None, inflated: int | None) -> None:
+        """Accept at most that many bytes of a frame, and of a payload after decompression.
+
+        ``None`` leaves it to the class attributes.
+        """
+        self._frame_limit = frame
+        self._inflated_limit = inflated
 
     def close(self) -> None:
         """Close the stream."""
@@ -81,15 +94,24 @@ class Channel:
         and ``ValueError`` if a limit is exceeded.
         """
         length, compressed = self.FRAME_HEADER.unpack(self.stream.read(self.FRAME_HEADER.size))
-        if length > self.MAX_FRAME_SIZE:
+        limit = self.MAX_FRAME_SIZE if self._frame_limit is None else self._frame_limit
+        if length > limit:
             # The frame stays unread, so nothing after it can be found.
             self.close()
             raise ValueError(
                 f"receiving a frame: the peer announces {length} bytes, more than the limit of "
-                f"{self.MAX_FRAME_SIZE} (Channel.MAX_FRAME_SIZE); the stream has been closed"
+                f"{limit} (Channel.MAX_FRAME_SIZE, config key max_frame_size); the stream has "
+                "been closed"
             )
         body = self.stream.read(length + len(self.FLUSHER))[:length]
-        return self._inflate(body) if compressed else body
+        if not compressed:
+            return body
+        try:
+            return self._inflate(body)
+        except (ValueError, zlib.error):
+            # What a peer sends that sends this can't be trusted either.
+            self.close()
+            raise
 
     def send(self, data: bytes) -> None:
         """Send one payload.
@@ -116,13 +138,34 @@ class Channel:
             self.stream.write(self.FLUSHER)
 
     def _inflate(self, body: bytes) -> bytes:
+        limit = self.MAX_INFLATED_SIZE if self._inflated_limit is None else self._inflated_limit
         inflater = zlib.decompressobj()
-        payload: bytes = inflater.decompress(body, self.MAX_INFLATED_SIZE + 1)
-        if len(payload) > self.MAX_INFLATED_SIZE:
-            raise ValueError(
-                f"receiving a frame: {len(body)} compressed bytes hold more than the limit of "
-                f"{self.MAX_INFLATED_SIZE} bytes (Channel.MAX_INFLATED_SIZE)"
-            )
-        if not inflater.eof:
+        payload: bytes = inflater.decompress(body, min(limit + 1, _INFLATED_AT_ONCE))
+        if not inflater.eof and len(payload) >= _INFLATED_AT_ONCE:
+            # What may be a bomb is inflated to nowhere first, to learn its size.
+            del payload
+            _measure(body, limit)
+            payload = zlib.decompress(body)
+        if len(payload) > limit:
+            raise _too_large(body, limit)
+        if not inflater.eof and len(payload) < _INFLATED_AT_ONCE:
             raise zlib.error("incomplete or truncated stream")
         return payload
+
+
+def _measure(body: bytes, limit: int) -> None:
+    """Inflate to nowhere; ValueError if it is more than ``limit`` bytes."""
+    inflater = zlib.decompressobj()
+    size, rest = 0, body
+    while rest and not inflater.eof:
+        size += len(inflater.decompress(rest, _INFLATED_AT_ONCE))
+        if size > limit:
+            raise _too_large(body, limit)
+        rest = inflater.unconsumed_tail
+
+
+def _too_large(body: bytes, limit: int) -> ValueError:
+    return ValueError(
+        f"receiving a frame: {len(body)} compressed bytes hold more than the limit of {limit} "
+        "bytes (Channel.MAX_INFLATED_SIZE, config key max_inflated_size)"
+    )

@@ -194,8 +194,14 @@ def _local_class(name: str) -> type | None:
     if not module_name:
         return None
     module = sys.modules[module_name]
-    found = getattr(module, rest, None) if rest else None
+    # Not getattr: a module may run code for names that it does not have, and this is a peer's.
+    names = types.ModuleType.__getattribute__(module, "__dict__") if _is_module(module) else {}
+    found = names.get(rest)
     return found if isinstance(found, type) else type(module)
+
+
+def _is_module(obj: object) -> bool:
+    return issubclass(type(obj), types.ModuleType)
 
 
 _native_calls: set[Any] = set()

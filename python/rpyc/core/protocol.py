@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpyc import _rpyc
 from rpyc.core import async_, brine, consts, netref
-from rpyc.core._connection.config import DEFAULT_CONFIG
+from rpyc.core._connection.config import DEFAULT_CONFIG, STRICT
 from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.extensions import Extensions
 from rpyc.core._connection.handlers import Handler, Handlers
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "STRICT",
     "UNBOUND_THREAD_ID",
     "AsyncResult",
     "Connection",
@@ -64,6 +65,7 @@ _LIMITS = (
     "max_backlog",
     "max_pending_requests",
     "max_exported_objects",
+    "max_nested_requests",
 )
 _PING_DATA = "abcdefghijklmnopqrstuvwxyz" * 20
 
@@ -121,6 +123,8 @@ class Connection(Extensions):
         self._recv_event = threading.Condition()
         self._set_limits(*(self._config[key] for key in _LIMITS))
         self._set_liveness(self._config["tcp_keepalive"], self._config["send_timeout"])
+        if self._config["unguessable_ids"]:
+            self._hide_addresses()
         if self._config["protocol_version"] is not None:
             self._speak(self._config["protocol_version"])
         if self._bind_threads:
@@ -135,6 +139,8 @@ class Connection(Extensions):
         channel = self._channel
         stream: Any = getattr(channel, "stream", None)
         self._peer = describe_peer(stream)
+        if isinstance(channel, Channel):
+            channel.limit(self._config["max_frame_size"], self._config["max_inflated_size"])
         if not _is_plain(channel, Channel, _CHANNEL_MEMBERS):
             self._open_channel(channel)
         elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
@@ -319,6 +325,7 @@ class Connection(Extensions):
             before_closed = self._config.get("before_closed")
             if before_closed is not None:
                 before_closed(self.root)
+            self._lift_request_limit()
             with self.timeout(self._config["close_timeout"]):
                 self.sync_request(consts.HANDLE_CLOSE)
         except (EOFError, TimeoutError):

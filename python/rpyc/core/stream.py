@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from rpyc.core.consts import STREAM_CHUNK
@@ -238,15 +239,9 @@ class SocketStream(Stream):
 
     def read(self, count: int) -> bytes:
         """Read exactly ``count`` bytes; a time-out of the socket does not end that."""
-        parts = []
-        while count > 0:
-            part = self._retry(self.sock.recv, min(self.MAX_IO_CHUNK, count), "r")
-            if not part:
-                self.close()
-                raise EOFError("connection closed by peer")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+        return _collect(
+            self, count, lambda most: self._retry(self.sock.recv, min(self.MAX_IO_CHUNK, most), "r")
+        )
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``; a time-out of the socket does not end that."""
@@ -354,15 +349,11 @@ class PipeStream(Stream):
 
     def read(self, count: int) -> bytes:
         """Read exactly ``count`` bytes."""
-        parts = []
-        while count > 0:
-            part = self._retry(os.read, self.incoming, min(self.MAX_IO_CHUNK, count), "r")
-            if not part:
-                self.close()
-                raise EOFError("connection closed by peer")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+        return _collect(
+            self,
+            count,
+            lambda most: self._retry(os.read, self.incoming, min(self.MAX_IO_CHUNK, most), "r"),
+        )
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``."""
@@ -445,6 +436,23 @@ def _wait(descriptor: int, mode: str, seconds: float | None) -> bool:
         # A socket that was closed without the stream has the descriptor -1.
         raise select_error(str(error)) from None
     return bool(poller.poll(seconds))
+
+
+def _collect(stream: Stream, count: int, receive: Callable[[int], bytes]) -> bytes:
+    """Receive exactly ``count`` bytes. ``receive`` is told how many are wanted at most."""
+    part = receive(count) if count > 0 else b""
+    if len(part) == count:
+        return part
+    # One buffer: a peer that sends byte by byte must not cost an object for each.
+    buffer = BytesIO()
+    while part:
+        buffer.write(part)
+        count -= len(part)
+        if count <= 0:
+            return buffer.getvalue()
+        part = receive(count)
+    stream.close()
+    raise EOFError("connection closed by peer")
 
 
 def _chunks(data: bytes, size: int) -> Iterator[bytes]:

@@ -29,7 +29,7 @@ from types import ModuleType, TracebackType
 from typing import Any, TypeGuard, TypeVar
 
 from rpyc import version
-from rpyc.core import brine, consts
+from rpyc.core import _attributes, brine, consts
 from rpyc.core._connection.errors import ConnectionLost
 
 _T = TypeVar("_T")
@@ -52,10 +52,6 @@ _MAX_NAME = 1000
 _HEAP_TYPE = 1 << 9
 """The flag of classes made at run time (Py_TPFLAGS_HEAPTYPE)."""
 
-# "args" travels apart. The methods are those of every exception: as texts, they would only cover
-# the receiver's own.
-_NOT_SENT = frozenset({"args", "with_traceback", "add_note"})
-
 exceptions_module: ModuleType = builtins
 """Where exceptions are looked up that need no permission."""
 
@@ -77,9 +73,11 @@ def dump(
     tb: TracebackType | None,
     include_local_traceback: bool,
     include_local_version: bool,
+    include_local_reprs: bool = True,
 ) -> Any:
     """Return the plain form of an exception: 1, or a 4-tuple.
 
+    Without ``include_local_reprs``, what can't be sent is named by its class only.
     Never fails because of the exception: what can't be read becomes a text that says so, and what
     can't be sent becomes its ``repr``.
     """
@@ -96,8 +94,9 @@ def dump(
         typ, val = EOFError, EOFError(*val.args)
     name = (_sendable(str(typ.__module__)), _sendable(str(typ.__name__)))
     no_args: tuple[Any, ...] = ()
-    args = tuple(_plain(arg) for arg in _attempt(lambda: tuple(val.args), no_args))
-    attrs = [(attr, _plain(value)) for attr, value in _public_attributes(val)]
+    shown = repr if include_local_reprs else _class_only
+    args = tuple(_plain(arg, shown) for arg in _attempt(lambda: tuple(val.args), no_args))
+    attrs = [(attr, _plain(value, shown)) for attr, value in _public_attributes(val)]
     current = version.__version__ if include_local_version else _VERSION_DENIED
     attrs.append(("_remote_version", current))
     return name, args, tuple(attrs), _sendable(text)
@@ -105,7 +104,7 @@ def dump(
 
 def load(
     val: Any,
-    import_custom_exceptions: bool | Container[str],
+    import_custom_exceptions: bool | Container[str] | Callable[[str], object],
     instantiate_custom_exceptions: bool,
     instantiate_oldstyle_exceptions: bool,
 ) -> Any:
@@ -113,7 +112,7 @@ def load(
 
     That is an exception object, the class ``StopIteration``, or a text as it came.
     ``import_custom_exceptions`` allows to import the exception's module: any, or those whose name
-    it contains. ``instantiate_custom_exceptions`` allows classes outside ``builtins``. The last
+    it contains or to whose name it says yes. ``instantiate_custom_exceptions`` allows classes outside ``builtins``. The last
     parameter has no meaning in Python 3.
 
     Raises ``TypeError`` or ``ValueError`` if the form is none of the three.
@@ -131,7 +130,7 @@ def load(
         exc = _instantiate(_generic_class(modname, clsname), args, attrs)
         assert exc is not None, "a generated class has no constructor that can fail"
     _fill(exc, args, attrs)
-    exc._remote_tb = tbtext + _version_warning(attrs)  # type: ignore[attr-defined]
+    BaseException.__setattr__(exc, "_remote_tb", tbtext + _version_warning(attrs))
     return exc
 
 
@@ -166,7 +165,7 @@ def _public_attributes(exc: BaseException) -> Iterator[tuple[str, Any]]:
     """The attributes that travel, except ``args``: pairs of name and value."""
     no_names: list[str] = []
     for name in _attempt(lambda: dir(exc), no_names):
-        if type(name) is not str or name.startswith("_") or name in _NOT_SENT:
+        if type(name) is not str or name.startswith("_") or name in _attributes.NOT_SENT:
             continue
         try:
             yield _sendable(name), getattr(exc, name)
@@ -176,14 +175,18 @@ def _public_attributes(exc: BaseException) -> Iterator[tuple[str, Any]]:
             yield _sendable(name), f"<unreadable: {type(error).__name__}>"
 
 
-def _plain(value: Any) -> Any:
-    """The value itself if it can be encoded, else its ``repr``."""
+def _plain(value: Any, shown: Callable[[Any], str]) -> Any:
+    """The value itself if it can be encoded, else what ``shown`` makes of it."""
     # Tried out: lone surrogates, huge ints and deep nesting look dumpable, and are not.
     with contextlib.suppress(Exception):
         if brine.dumpable(value):
             brine.dump(value)
             return value
-    return _sendable(_attempt(lambda: repr(value), f"<unprintable {type(value).__name__} object>"))
+    return _sendable(_attempt(lambda: shown(value), f"<unprintable {type(value).__name__} object>"))
+
+
+def _class_only(value: Any) -> str:
+    return f"<{type(value).__name__} object>"
 
 
 def _sendable(text: str) -> str:
@@ -217,11 +220,13 @@ def _checked(val: Any) -> tuple[str, str, tuple[Any, ...], tuple[tuple[str, Any]
     return name[0], name[1], tuple(args), attrs, tbtext
 
 
-def _may_import(modname: str, allowed: bool | Container[str]) -> bool:
+def _may_import(modname: str, allowed: bool | Container[str] | Callable[[str], object]) -> bool:
     if isinstance(allowed, str):
         return modname == allowed
     if isinstance(allowed, Container):
         return modname in allowed
+    if callable(allowed):
+        return bool(allowed(modname))
     return bool(allowed)
 
 
@@ -241,7 +246,11 @@ def _find_class(modname: str, clsname: str, custom: bool) -> type[BaseException]
         module = sys.modules.get(modname)
     elif modname == exceptions_module.__name__:
         module = exceptions_module
-    cls = _attempt(lambda: getattr(module, clsname, None), None)
+    # Not getattr: a module may run code for names that it does not have, and this one is a peer's.
+    names: dict[str, Any] = {}
+    if isinstance(module, ModuleType):
+        names = ModuleType.__getattribute__(module, "__dict__")
+    cls = names.get(clsname)
     return cls if _is_exception_class(cls) else None
 
 
@@ -298,41 +307,26 @@ def _instantiate_group(
     derived: type[BaseException], args: tuple[Any, ...], attrs: tuple[tuple[str, Any], ...]
 ) -> BaseException:
     """An exception group. Only a text is known of its members: one exception carries it."""
-    message = _attribute(attrs, "message", args[0] if args else "")
-    members = _attribute(attrs, "exceptions", args[1] if len(args) > 1 else "<unknown>")
+    message = _attributes.attribute(attrs, "message", args[0] if args else "")
+    members = _attributes.attribute(attrs, "exceptions", args[1] if len(args) > 1 else "<unknown>")
     base = _builtin_base(derived)
     return base.__new__(derived, str(message), [GenericException(members)])
 
 
 def _fill(exc: BaseException, args: tuple[Any, ...], attrs: tuple[tuple[str, Any], ...]) -> None:
     """Give the exception its arguments and attributes, as far as it takes them."""
-    for name, value in (("args", args), *_harmless(type(exc), attrs)):
+    vars(BaseException)["args"].__set__(exc, args)
+    # Not setattr, which the class may have made its own.
+    for name, value in _attributes.harmless(type(exc), attrs):
         try:
-            setattr(exc, name, value)
+            BaseException.__setattr__(exc, name, value)
         except Exception:  # noqa: S112 - an attribute that is read-only here, say
             continue
 
 
-def _harmless(cls: type, attrs: tuple[tuple[str, Any], ...]) -> Iterator[tuple[str, Any]]:
-    """The attributes that mean data: neither special or private names nor methods."""
-    for name, value in attrs:
-        if type(name) is not str or (name.startswith("_") and name != "_remote_version"):
-            continue
-        if name not in _NOT_SENT and not _is_method(cls, name):
-            yield name, value
-
-
-def _is_method(cls: type, name: str) -> bool:
-    return _attempt(lambda: callable(getattr(cls, name, None)), True)
-
-
-def _attribute(attrs: tuple[tuple[str, Any], ...], name: str, otherwise: Any) -> Any:
-    return next((value for attr, value in attrs if attr == name), otherwise)
-
-
 def _version_warning(attrs: tuple[tuple[str, Any], ...]) -> str:
     """A text for the case that the peer has another major version."""
-    remote = _attribute(attrs, "_remote_version", _VERSION_DENIED)
+    remote = _attributes.attribute(attrs, "_remote_version", _VERSION_DENIED)
     if remote == _VERSION_DENIED or str(remote).split(".")[0] == version.version[0]:
         return ""
     return f"\nWARNING: Remote is on RPyC {remote} and local is on RPyC {version.__version__}.\n\n"

@@ -11,7 +11,7 @@ mod serving;
 mod tables;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyEOFError;
@@ -72,6 +72,10 @@ pub(crate) struct Engine {
     deadlines: Deadlines,
     /// The extensions that the peer knows, once it was asked.
     peer_features: OnceLock<Features>,
+    /// Ids on the wire tell no addresses and can't be guessed.
+    hides_addresses: AtomicBool,
+    /// Requests of the peer that are being performed by green threads.
+    pub(crate) performing: AtomicUsize,
 }
 
 impl Engine {
@@ -98,6 +102,11 @@ impl Engine {
 
     pub(crate) fn limits(&self) -> &Limits {
         self.limits.get_or_init(Limits::default)
+    }
+
+    /// Whether ids on the wire must not tell addresses.
+    pub(crate) fn hides_addresses(&self) -> bool {
+        self.hides_addresses.load(Ordering::Relaxed)
     }
 
     pub(crate) fn config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
@@ -352,6 +361,8 @@ impl Engine {
             liveness: OnceLock::new(),
             deadlines: Deadlines::default(),
             peer_features: OnceLock::new(),
+            hides_addresses: AtomicBool::new(false),
+            performing: AtomicUsize::new(0),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The primitives for opening a connection and ending it.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyEOFError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use rpyc::link::{EndCause, Link};
+use rpyc::random::unguessable;
 use rpyc::transport::{Pipe, Socket, Transport, notice_lost_peer};
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::Dialect;
@@ -65,6 +67,7 @@ impl Engine {
         backlog: Option<usize>,
         pending: Option<usize>,
         exports: Option<usize>,
+        nested: Option<usize>,
     ) {
         let defaults = Limits::default();
         let _ = self.limits.set(Limits {
@@ -73,6 +76,7 @@ impl Engine {
             backlog: backlog.unwrap_or(defaults.backlog),
             pending: pending.unwrap_or(defaults.pending),
             exports: exports.unwrap_or(defaults.exports),
+            nested: nested.unwrap_or(defaults.nested),
         });
     }
 
@@ -99,6 +103,13 @@ impl Engine {
         } = self.liveness();
         notice_lost_peer(duplicate(fd)?, keepalive, send_timeout)?;
         Ok(())
+    }
+
+    /// Makes the ids on the wire random numbers, and disguises the addresses of classes. To be
+    /// called before the connection is opened.
+    fn _hide_addresses(&self) {
+        self.exports.lock().draw_instances_from(unguessable);
+        self.hides_addresses.store(true, Ordering::Relaxed);
     }
 
     /// Speaks the dialect of a major version of RPyC, 5 or 6, whatever the peer sends first.
@@ -161,12 +172,26 @@ impl Engine {
         self.open(PyTransport::channel(channel), None)
     }
 
+    /// Allows any number of open requests, so that the connection can say that it closes.
+    fn _lift_request_limit(&self) {
+        if let Some(link) = self.link.get() {
+            link.session().lock().lift_limit();
+        }
+    }
+
     /// Ends the link: whoever waits gets EOFError.
     #[pyo3(signature = (reason = None))]
     fn _finish(&self, py: Python<'_>, reason: Option<String>) {
         if let Some(link) = self.link.get() {
             let cause = reason.map_or(EndCause::Closed, EndCause::Face);
             py.detach(|| link.finish(cause));
+        }
+    }
+
+    /// Ends the link because of what the peer sent.
+    fn _give_up(&self, py: Python<'_>, reason: String) {
+        if let Some(link) = self.link.get() {
+            py.detach(|| link.finish(EndCause::Malformed(reason)));
         }
     }
 
@@ -183,7 +208,11 @@ impl Engine {
         end.is_some_and(|end| {
             matches!(
                 end.cause(),
-                EndCause::Cut | EndCause::Frame(_) | EndCause::Message(_) | EndCause::Malformed(_)
+                EndCause::Cut
+                    | EndCause::Frame(_)
+                    | EndCause::Message(_)
+                    | EndCause::Malformed(_)
+                    | EndCause::Io(io::ErrorKind::InvalidData, _)
             )
         })
     }

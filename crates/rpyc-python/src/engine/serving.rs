@@ -11,12 +11,18 @@ use rpyc_proto::consts::MessageKind;
 
 use super::Engine;
 use crate::driver::PyDriver;
+use crate::nesting;
 use crate::operations;
 use crate::request::{self, Timeout};
 use crate::result::{self, PyAsyncResult, seconds};
 
 #[pymethods]
 impl Engine {
+    /// RecursionError if the request that this thread is about to perform nests too deeply.
+    fn _check_nesting(&self) -> PyResult<()> {
+        nesting::check(self)
+    }
+
     /// Handles at most one message; True if one was handled within `timeout` seconds.
     fn _serve(
         slf: &Bound<'_, Self>,

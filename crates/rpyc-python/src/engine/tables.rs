@@ -1,6 +1,6 @@
 //! The primitives for the tables: objects that the peer refers to, proxies, requests without an answer.
 
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use rpyc_proto::exports::Released;
@@ -19,18 +19,22 @@ use crate::waiter::{SlotCallback, Waiter};
 
 #[pymethods]
 impl Engine {
-    /// An entry of the object table: (object, references), or None. An instance id that is the
-    /// object's address finds it too.
+    /// An entry of the object table: (object, references), or None. With `by_address`, an instance
+    /// id that is the object's address finds it too; not for ids that the peer has sent, since it
+    /// could guess an address.
+    #[pyo3(signature = (id_pack, by_address = false))]
     fn _table_get(
         &self,
         py: Python<'_>,
         id_pack: &Bound<'_, PyAny>,
+        by_address: bool,
     ) -> PyResult<Option<(Py<PyAny>, i64)>> {
         let id = encode_id(id_pack)?;
         let exports = self.exports.lock();
-        let entry = exports
-            .get(id.as_bytes())
-            .or_else(|| exports.get(exports.id_of(address(id_pack)?)?.as_bytes()));
+        let entry = exports.get(id.as_bytes()).or_else(|| {
+            let address = by_address.then(|| address(id_pack)).flatten()?;
+            exports.get(exports.id_of(address)?.as_bytes())
+        });
         Ok(entry.map(|entry| (entry.object.clone_ref(py), entry.references)))
     }
 
@@ -111,13 +115,19 @@ impl Engine {
 
     /// Makes a callable wait for the answer to a request.
     fn _pending_put(&self, seq: u64, callback: Py<PyAny>) -> PyResult<()> {
-        let replaced = self
-            .link()?
-            .session()
-            .lock()
-            .insert(seq, Waiter::Callback(callback));
-        drop(replaced);
-        Ok(())
+        let callback = Waiter::Callback(callback);
+        let replaced = {
+            let mut session = self.link()?.session().lock();
+            if session.waiter(seq).is_some() {
+                Ok(session.insert(seq, callback))
+            } else {
+                session.begin_numbered(seq, callback).map(|()| None)
+            }
+        };
+        // What was replaced is dropped here, with no lock held.
+        replaced
+            .map(drop)
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
     /// Takes what waits for the answer to a request, or None.
@@ -132,6 +142,14 @@ impl Engine {
                 Some(py.eval(c"lambda is_exc, obj: None", None, None)?.unbind())
             }
         })
+    }
+
+    /// Whether something waits for the answer to a request.
+    fn _pending_has(&self, seq: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(seq) = seq.extract::<u64>() else {
+            return Ok(false);
+        };
+        Ok(self.link()?.session().lock().waiter(seq).is_some())
     }
 
     /// The sequence numbers of the requests that wait for an answer.

@@ -48,6 +48,7 @@ impl EndCause {
             Self::Cut => "cut",
             Self::Io(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _) => "reset",
             Self::Io(io::ErrorKind::TimedOut, _) => "timed out",
+            Self::Io(io::ErrorKind::InvalidData, _) => "malformed",
             Self::Io(..) => "io error",
             Self::Silent(_) => "silent",
             Self::Stuck(_) => "stuck",

@@ -25,7 +25,7 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "include_local_traceback": True,
     "include_local_version": True,
     "instantiate_custom_exceptions": False,
-    "import_custom_exceptions": False,
+    "import_custom_exceptions": False,  # or a container of module names, or a predicate
     "instantiate_oldstyle_exceptions": False,
     "propagate_SystemExit_locally": False,
     "propagate_KeyboardInterrupt_locally": True,
@@ -40,6 +40,13 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "max_backlog": None,  # bytes of requests held while a write is blocked; 256 MiB
     "max_pending_requests": None,  # requests of ours without an answer; 1,000,000
     "max_exported_objects": None,  # objects that the peer holds references to; 10,000,000
+    "max_nested_requests": None,  # the peer's requests that one thread performs in one another; 500
+    "max_buffered_items": 1_000_000,  # items of an iterable in one answer; None: no limit
+    # What an object tells of itself (repr, str, hash, names, methods) is told by the rules for
+    # attributes, like everything else of it.
+    "gate_introspection": False,
+    # Ids on the wire are random numbers, and tell no addresses.
+    "unguessable_ids": False,
     # Facts about the connection.
     "connid": None,
     "credentials": None,
@@ -63,3 +70,38 @@ DEFAULT_CONFIG: dict[str, Any] = {
 }
 """The configuration that each connection copies. It may be changed; that concerns connections made
 later. Unknown keys are kept."""
+
+_STRICT_SAFE_ATTRS = ["__bool__", "__contains__", "__enter__", "__eq__", "__exit__", "__ge__", "__getitem__", "__gt__", "__iter__", "__le__", "__len__", "__length_hint__", "__lt__", "__ne__", "__next__", "next"]
+
+STRICT: dict[str, Any] = {
+    # Exposed names and the reading of containers, nothing else.
+    "allow_safe_attrs": True,
+    "safe_attrs": frozenset(_STRICT_SAFE_ATTRS),
+    "allow_exposed_attrs": True,
+    "allow_public_attrs": False,
+    "allow_all_attrs": False,
+    "allow_getattr": True,
+    "allow_setattr": False,
+    "allow_delattr": False,
+    "gate_introspection": True,
+    "unguessable_ids": True,
+    # Nothing of the peer's is run or imported, and nothing of this side's code is shown.
+    "allow_pickle": False,
+    "import_custom_exceptions": False,
+    "instantiate_custom_exceptions": False,
+    "instantiate_oldstyle_exceptions": False,
+    "include_local_traceback": False,
+    "include_local_version": False,
+    # Tighter limits: enough for calls, not for bulk data.
+    "max_frame_size": 1 << 24,
+    "max_inflated_size": 1 << 26,
+    "max_backlog": 1 << 24,
+    "max_pending_requests": 10_000,
+    "max_exported_objects": 100_000,
+    "max_nested_requests": 50,
+    "max_buffered_items": 10_000,
+}
+"""A configuration for peers that are not trusted. Overlay it: ``config={**rpyc.STRICT, ...}``.
+
+What fails with it, also for RPyC's own peers: ``repr``, ``str``, ``hash`` and ``dir`` of a proxy,
+unless its object exposes ``__repr__`` and so on."""

@@ -85,6 +85,33 @@ class Handlers(_rpyc.Engine):
             return accessor(obj, name, *args)
         return default(obj, self._check_attr(obj, name, param), *args)
 
+    def _gates(self) -> bool:
+        """Whether what an object tells of itself is subject to the attribute rules."""
+        return bool(self._config.get("gate_introspection"))
+
+    def _told(self, obj: Any, name: str, ask: Callable[[Any], Any]) -> Any:
+        """What an object tells of itself, if the peer may reach the method ``name`` that tells it.
+
+        Whatever the rules find under that name is what answers: an object's own rule, or a method
+        with the prefix, may give the peer something else than this process sees.
+        """
+        method = self._handle_getattr(obj, name)
+        # A class's attribute is the method of its instances.
+        return ask(obj) if isinstance(obj, type) else method()
+
+    def _is_reachable(self, obj: Any, name: str) -> bool:
+        """Whether the peer may read the attribute ``name`` of an object."""
+        accessor = getattr(type(obj), "_rpyc_getattr", None)
+        try:
+            if accessor is None:
+                self._check_attr(obj, name, "allow_getattr")
+            else:
+                accessor(obj, name)
+        # The object's own rule refuses in its own way.
+        except Exception:
+            return False
+        return True
+
     def _handle_ping(self, data: Any) -> Any:
         return data
 
@@ -120,10 +147,10 @@ class Handlers(_rpyc.Engine):
         return self._handle_call(self._handle_getattr(obj, name), args, kwargs)
 
     def _handle_repr(self, obj: Any) -> str:
-        return repr(obj)
+        return repr(obj) if not self._gates() else str(self._told(obj, "__repr__", repr))
 
     def _handle_str(self, obj: Any) -> str:
-        return str(obj)
+        return str(obj) if not self._gates() else str(self._told(obj, "__str__", str))
 
     def _handle_cmp(self, obj: Any, other: Any, op: str = "__cmp__") -> Any:
         if op not in _COMPARISONS:
@@ -134,10 +161,13 @@ class Handlers(_rpyc.Engine):
         return compare(obj, other)
 
     def _handle_hash(self, obj: Any) -> int:
-        return hash(obj)
+        return hash(obj) if not self._gates() else int(self._told(obj, "__hash__", hash))
 
     def _handle_dir(self, obj: Any) -> tuple[str, ...]:
-        return tuple(dir(obj))
+        if not self._gates():
+            return tuple(dir(obj))
+        names = self._told(obj, "__dir__", dir)
+        return tuple(sorted(name for name in names if self._is_reachable(obj, name)))
 
     def _handle_pickle(self, obj: Any, proto: int) -> bytes:
         if not self._config["allow_pickle"]:
@@ -148,14 +178,28 @@ class Handlers(_rpyc.Engine):
         self._local_objects.decref(get_id_pack(obj), count)
 
     def _handle_inspect(self, id_pack: IdPack) -> Any:
-        obj = self._local_objects[id_pack]
+        obj = self._local_objects.named(id_pack)
         if isinstance(obj, BaseNetref):
             # An object of a third peer: its owner knows.
             return obj.____conn__.sync_request(consts.HANDLE_INSPECT, obj.____id_pack__)
-        return tuple(get_methods(netref.LOCAL_ATTRS, obj))
+        methods = get_methods(netref.LOCAL_ATTRS, obj)
+        if self._gates():
+            return tuple(item for item in methods if self._is_reachable(obj, item[0]))
+        return tuple(methods)
 
     def _handle_buffiter(self, obj: Any, count: int | None) -> tuple[Any, ...]:
-        return tuple(itertools.islice(obj, count))
+        if self._gates() and not self._is_reachable(obj, "__iter__"):
+            raise AttributeError(f"cannot iterate over a remote {type(obj).__name__} object")
+        limit = self._config["max_buffered_items"]
+        if count is not None or limit is None:
+            return tuple(itertools.islice(obj, count if limit is None else min(count, limit)))
+        items = tuple(itertools.islice(obj, limit + 1))
+        if len(items) > limit:
+            raise ValueError(
+                f"more than {limit} items were asked for at once: ask for a number of them "
+                "(config key max_buffered_items of their owner)"
+            )
+        return items
 
     def _handle_oldslicing(
         self,

@@ -8,6 +8,7 @@ either case.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -91,13 +92,16 @@ class PortablePath(Handlers):
 
     def _dispatch(self, data: bytes) -> None:
         """Handle one received payload."""
-        if data[:1] == brine.TAG_TUP3:
-            msg, seq, args = brine.load(data)
-        else:
-            msg = data[0]
-            seq, args = brine.load(data[1:])
+        try:
+            msg, seq, args = self._read_message(data)
+        except Exception as error:
+            # Nothing that follows can be trusted.
+            self._give_up(str(error))
+            raise
         if msg == consts.MSG_REQUEST:
             self._dispatch_request(seq, args)
+        elif msg in (consts.MSG_REPLY, consts.MSG_EXCEPTION) and not self._is_awaited(seq):
+            self._drop_answer(msg, seq, args)
         elif msg == consts.MSG_REPLY:
             is_exc, obj = False, None
             try:
@@ -108,8 +112,17 @@ class PortablePath(Handlers):
             self._seq_request_callback(msg, seq, is_exc, obj)
         elif msg == consts.MSG_EXCEPTION:
             self._seq_request_callback(msg, seq, True, self._unbox_exc(args))
+
+    def _read_message(self, data: bytes) -> tuple[int, Any, Any]:
+        """Type, sequence number and body of a message; ValueError and its like if it is none."""
+        if data[:1] == brine.TAG_TUP3:
+            msg, seq, args = brine.load(data)
         else:
+            msg = data[0]
+            seq, args = brine.load(data[1:])
+        if msg not in (consts.MSG_REQUEST, consts.MSG_REPLY, consts.MSG_EXCEPTION):
             raise ValueError(f"invalid message type: {msg}")
+        return msg, seq, args
 
     def _dispatch_request(self, seq: int, raw_args: Any) -> None:
         """Perform a request of the peer and answer it."""
@@ -118,6 +131,7 @@ class PortablePath(Handlers):
             args = self._unbox(args)
             # From here on code of the user runs: another thread may read on.
             self._pass_on()
+            self._check_nesting()
             # Kept until its answer is sent: a proxy that died before would be released before.
             result = self._HANDLERS[handler](self, *args)
             self._send(consts.MSG_REPLY, seq, self._box(result))
@@ -133,7 +147,26 @@ class PortablePath(Handlers):
         if callback is not None:
             self._pass_on()
             callback(is_exc, obj)
-        elif self._config["logger"] is not None:
+        else:
+            self._note_dropped(seq)
+
+    def _is_awaited(self, seq: Any) -> bool:
+        """Whether something waits for this answer, as far as this class can know."""
+        if getattr(self._seq_request_callback, "__func__", None) is not _plain_callback:
+            # A program has a table of its own.
+            return True
+        return self._pending_has(seq)
+
+    def _drop_answer(self, msg: int, seq: Any, args: Any) -> None:
+        """Let an answer go that nobody waits for; what it refers to is released unseen."""
+        if msg == consts.MSG_REPLY:
+            for id_pack in _remote_refs(args):
+                with contextlib.suppress(Exception):
+                    self._release_proxy(id_pack, 1)
+        self._note_dropped(seq)
+
+    def _note_dropped(self, seq: Any) -> None:
+        if self._config["logger"] is not None:
             debug = self._config["logger"].debug
             debug(f"dropped an answer to request {seq}: nobody waits for it")
 
@@ -171,7 +204,7 @@ class PortablePath(Handlers):
         if label == consts.LABEL_TUPLE:
             return tuple(self._unbox(item) for item in value)
         if label == consts.LABEL_LOCAL_REF:
-            return self._local_objects[value]
+            return self._local_objects.named(value)
         if label == consts.LABEL_REMOTE_REF:
             id_pack = (str(value[0]), value[1], value[2])
             proxy = self._proxy_cache.get(id_pack)
@@ -219,6 +252,7 @@ class PortablePath(Handlers):
             tb,
             include_local_traceback=self._config["include_local_traceback"],
             include_local_version=self._config["include_local_version"],
+            include_local_reprs=not self._gates(),
         )
 
     def _unbox_exc(self, raw: Any) -> Any:
@@ -228,3 +262,19 @@ class PortablePath(Handlers):
             instantiate_custom_exceptions=self._config["instantiate_custom_exceptions"],
             instantiate_oldstyle_exceptions=self._config["instantiate_oldstyle_exceptions"],
         )
+
+
+_plain_callback = PortablePath._seq_request_callback
+
+
+def _remote_refs(package: Any) -> Iterator[Any]:
+    """The id packs of the peer's objects in a boxed value, whatever its shape."""
+    if type(package) is not tuple or len(package) != 2:
+        return
+    label, value = package
+    if label == consts.LABEL_REMOTE_REF:
+        if type(value) is tuple and tuple(map(type, value)) == (str, int, int):
+            yield value
+    elif label == consts.LABEL_TUPLE and type(value) is tuple:
+        for item in value:
+            yield from _remote_refs(item)

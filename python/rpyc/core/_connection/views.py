@@ -22,16 +22,23 @@ class LocalObjects:
         self._engine = engine
 
     def __getitem__(self, id_pack: IdPack) -> Any:
-        entry = self._engine._table_get(id_pack)
+        entry = self._engine._table_get(id_pack, by_address=True)
         if entry is None:
             raise KeyError(id_pack)
         return entry[0]
 
     def __contains__(self, id_pack: IdPack) -> bool:
-        return self._engine._table_get(id_pack) is not None
+        return self._engine._table_get(id_pack, by_address=True) is not None
 
     def __len__(self) -> int:
         return len(self._engine._table_items())
+
+    def named(self, id_pack: IdPack) -> Any:
+        """The object that the peer names by exactly this id pack; KeyError if there is none."""
+        entry = self._engine._table_get(id_pack)
+        if entry is None:
+            raise KeyError(id_pack)
+        return entry[0]
 
     def add(self, id_pack: IdPack, obj: Any) -> None:
         """Count one more reference to an object, and hold it if it is new."""
