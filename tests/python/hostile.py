@@ -11,8 +11,9 @@ import struct
 from concurrent.futures import Future
 from typing import Any
 
-import rpyc
 from conftest import PATIENCE, RawPeer, Rig, close_quietly, in_thread
+
+import rpyc
 from rpyc.core import brine, consts
 from rpyc.core.channel import Channel
 from rpyc.core.stream import SocketStream

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import rpyc
 from conftest import Rig, eventually
 from hostile import LOCAL, REMOTE, ROLES, TUPLE, VALUE, error_of, frame, victim
+
+import rpyc
 from rpyc.core import brine, consts
 
 KINDS = pytest.mark.parametrize("python_stream", [False, True], ids=["native", "python-stream"])

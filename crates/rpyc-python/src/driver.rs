@@ -326,7 +326,7 @@ impl<'py> PyDriver<'_, 'py> {
         };
         self.link.pass_on();
         let result = request.map_err(PyErr::from).and_then(|request| {
-            nesting::check(self.conn.get())?;
+            nesting::check(py, self.conn.get())?;
             classes::complete_all(self.conn, incomplete)?;
             self.perform(request)
         });

@@ -10,10 +10,14 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyRecursionError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::engine::Engine;
 use crate::greenlets;
+
+/// Levels that fit on any stack.
+const SHALLOW: usize = 16;
 
 thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -46,14 +50,21 @@ impl Drop for Nested<'_> {
 }
 
 /// RecursionError if the message that is being handled is one level too deep for a request.
-pub(crate) fn check(engine: &Engine) -> PyResult<()> {
+pub(crate) fn check(py: Python<'_>, engine: &Engine) -> PyResult<()> {
     let depth = if greenlets::in_use() {
         engine.performing.load(Ordering::Relaxed)
     } else {
         DEPTH.get()
     };
     let limit = engine.limits().nested;
+    if depth <= limit.min(SHALLOW) {
+        return Ok(());
+    }
     if depth <= limit {
+        // Python has a limit of its own. Reached in the middle of a cleanup, it would leave that
+        // half done, so it is looked for here.
+        py.import(intern!(py, "rpyc.core._connection.depth"))?
+            .call_method0(intern!(py, "keep_room"))?;
         return Ok(());
     }
     Err(PyRecursionError::new_err(format!(

@@ -19,8 +19,8 @@ use crate::result::{self, PyAsyncResult, seconds};
 #[pymethods]
 impl Engine {
     /// RecursionError if the request that this thread is about to perform nests too deeply.
-    fn _check_nesting(&self) -> PyResult<()> {
-        nesting::check(self)
+    fn _check_nesting(&self, py: Python<'_>) -> PyResult<()> {
+        nesting::check(py, self)
     }
 
     /// Handles at most one message; True if one was handled within `timeout` seconds.
