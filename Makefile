@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 FLOOR := target/floor/release/floor
 FLOOR_CRATE := --manifest-path benches/floor/Cargo.toml
+RUST_BENCH := target/rust-bench/release/rust-bench
+RUST_BENCH_CRATE := --manifest-path benches/rust/Cargo.toml
 PIP_FLAGS := --quiet --disable-pip-version-check --progress-bar off
 
 # The real RPyC: interoperability is tested against it, speed is measured beside it. It needs plumbum to import its CLI.
@@ -49,7 +51,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test bench bench-quick wheel wheel-check clean loom fuzz
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick wheel wheel-check clean loom fuzz
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -72,16 +74,17 @@ build: $(INSTALLED_STAMP) ## the extension, in release mode, installed into .ven
 demo: $(INSTALLED_STAMP) ## a tour: a server process and a client that drives it
 	@$(BIN)/python examples/python/demo.py
 
-test: lint test-rust test-python test-versions wheel-check ## everything: lints, Rust, Python and its other versions, wheel
+test: lint test-rust test-python test-versions counts wheel-check ## everything: lints, Rust, Python and its other versions, wheel
 	@echo "make test: all passed"
 
 lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 	@if cargo fmt --version >/dev/null 2>&1; then \
-		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; \
+		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; cargo fmt $(RUST_BENCH_CRATE) --check; \
 	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
 	@if cargo clippy --version >/dev/null 2>&1; then \
 		cargo clippy --workspace --all-targets --features rpyc/tokio -- -D warnings; \
 		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
+		cargo clippy $(RUST_BENCH_CRATE) --target-dir target/rust-bench -- -D warnings; \
 	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rpyc._rpyc --allowlist tests/stubtest-allowlist.txt
@@ -112,6 +115,14 @@ test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the inter
 	@echo "once more, with every connection on the Python path"
 	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)
 
+counts: $(INSTALLED_STAMP) $(BENCH_STAMP) ## instructions and system calls of a call, compared with benches/counts.toml
+	$(call need_counters)
+	@$(BIN)/python benches/counts.py
+
+counts-update: $(INSTALLED_STAMP) $(BENCH_STAMP) ## record them anew: make counts-update REASON="..."
+	$(call need_counters)
+	@$(BIN)/python benches/counts.py --update "$(REASON)"
+
 # The extension is built for each version, and the Python tests run with it.
 test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other supported versions of Python
 	@tested=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
@@ -135,10 +146,10 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 		$$folder/bin/pytest -q tests/python; \
 	done
 
-bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
+bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
 	@$(BIN)/python benches/run.py
 
-bench-quick: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) ## one round of it in under 2 minutes: a look, not a result
+bench-quick: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## one round of it in under 2 minutes: a look, not a result
 	@$(BIN)/python benches/run.py --quick
 
 wheel: $(WHEEL_STAMP) ## dist/*.whl
@@ -201,6 +212,10 @@ $(FLOOR): $(wildcard benches/floor/Cargo.* benches/floor/src/*.rs)
 	cargo build --release $(FLOOR_CRATE) --target-dir target/floor
 	@touch $@
 
+$(RUST_BENCH): $(wildcard benches/rust/Cargo.* benches/rust/src/*.rs) $(SOURCES)
+	cargo build --release $(RUST_BENCH_CRATE) --target-dir target/rust-bench
+	@touch $@
+
 # The tests of SSH start a server of their own, and are skipped where there is none. It is only installed where the
 # package's installation starts no service.
 define need_sshd
@@ -213,6 +228,21 @@ define need_sshd
 			echo "apt-get could not install openssh-server: the tests of SSH are skipped" >&2; \
 	else \
 		echo "no sshd here: the tests of SSH are skipped (Debian: apt-get install openssh-server)" >&2; \
+	fi; \
+fi
+endef
+
+# What counts instructions and system calls. Without them the counts are left out, and say so.
+define need_counters
+@if ! { command -v valgrind && command -v strace; } >/dev/null; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing valgrind and strace with apt-get"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		{ timeout 120 apt-get -qq update && \
+			timeout 300 apt-get -qq install -y --no-install-recommends valgrind strace >/dev/null; } || \
+			echo "apt-get could not install valgrind and strace" >&2; \
+	else \
+		echo "no valgrind and strace here: calls are not counted (Debian: apt-get install valgrind strace)" >&2; \
 	fi; \
 fi
 endef

@@ -53,6 +53,23 @@ class Contender:
         return [str(interpreter), str(ENDS / self.end)] if self.end else [str(interpreter)]
 
 
+@dataclass(frozen=True)
+class RustContender(Contender):
+    """A crate, measured by the program in ``rust/``, which knows it by ``end``."""
+
+    def server_command(self, transport: str, *address: str) -> list[str]:
+        """The command line of the server; it knows nothing but TCP."""
+        return [str(self.server), "server", self.end]
+
+    def client_command(self, transport: str, address: str) -> list[str]:
+        """The command line of the client."""
+        return [str(self.client), "client", self.end, address]
+
+    def order(self, workload: Workload, span: float) -> str | None:
+        """The line that asks the client for a measurement of ``span`` seconds."""
+        return f"{workload.name} {span}"
+
+
 def program(variable: str, default: str) -> Path:
     """The program named by an environment variable, or the one that the Makefile makes."""
     return Path(os.environ.get(variable) or ROOT / default)
@@ -61,6 +78,7 @@ def program(variable: str, default: str) -> Path:
 OURS_PYTHON = program("OURS_PYTHON", ".venv/bin/python")
 BENCH_PYTHON = program("BENCH_PYTHON", ".venv-bench/bin/python")
 FLOOR = program("FLOOR", "target/floor/release/floor")
+RUST_BENCH = program("RUST_BENCH", "target/rust-bench/release/rust-bench")
 
 SLOW_SKIPS = dict.fromkeys(SLOW, "seconds a transfer; measured with 16 MiB")
 NO_ASYNC_UNIX = {"unix async5000": "blocks for good: both ends write, neither reads"}
@@ -86,12 +104,23 @@ EXECNET = Contender("execnet", "execnet", BENCH_PYTHON, BENCH_PYTHON, "execnet_e
 SOCKET = Contender("socket", "Python socket", BENCH_PYTHON, BENCH_PYTHON, "socket_end.py")
 RAW = Contender("floor", "Rust floor", FLOOR, FLOOR, skips=NO_ASYNC_UNIX)
 
+RUST = tuple(
+    RustContender(f"rust {end}", title, RUST_BENCH, RUST_BENCH, end)
+    for end, title in (
+        ("rpyc", "rpyc (Rust)"),
+        ("tarpc", "tarpc"),
+        ("capnp", "capnp-rpc"),
+        ("remoc", "remoc"),
+        ("socket", "Rust socket"),
+    )
+)
+
 ALL = (OURS, RPYC, STOCK, MANAGERS, SERPENT, MSGPACK, EXECNET, SOCKET, RAW)
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:
     """The titles of those contenders, in the order of ``ALL``, then what else there is."""
-    known = {contender.name: contender.title for contender in ALL}
+    known = {contender.name: contender.title for contender in (*ALL[:-1], *RUST, RAW)}
     known["quiet"] = "ours, no polling"
     present = set(names)
     return {name: title for name, title in known.items() if name in present}

@@ -21,7 +21,7 @@ from contenders import Contender
 from network import slow_link
 from peers import BenchError, Pair, placements, running
 from results import Key, Results
-from workloads import BULK, BUSY, CALLS, LINK, STRUCTURES, THREADS, Workload
+from workloads import BULK, BUSY, CALLS, LINK, RUST, STRUCTURES, THREADS, Workload
 
 POLLING_KEY = "busy_poll"
 """The key of the configuration that limits busy polling, in seconds; 0 turns it off."""
@@ -59,6 +59,7 @@ PARTS = (
     ),
     Part("structures", STRUCTURES, (who.OURS, who.RPYC, who.STOCK, who.MANAGERS, who.SOCKET)),
     Part("threads", THREADS, (who.OURS, who.RPYC, who.STOCK)),
+    Part("rust", RUST, (*who.RUST, who.RAW), stretch=1.5),
     Part("busy", BUSY, (who.OURS, QUIET, who.RPYC, who.RAW), ("tcp", "unix"), ("free",), stretch=3.0),
     Part("link", LINK, (who.OURS, who.RPYC, who.STOCK), placements=("free",)),
 )

@@ -25,6 +25,7 @@ HEADINGS = {
     "bulk": "Large transfers",
     "structures": "Containers, instances, arrays",
     "threads": "Threads that share a connection",
+    "rust": "Rust to Rust",
     "busy": "All cores kept busy by other processes",
     "link": "A link of 100 Mbit/s",
 }
@@ -60,7 +61,7 @@ def markdown(run: dict[str, Any], results: Results, verdicts: list[Verdict], cou
         "with their defaults. Over TCP a stock server leaves TCP_NODELAY off: with many calls outstanding it waits for "
         "delayed acknowledgements, which is most of what those rows show.",
         "\"Ours vs stock\" is our client with an rpyc 6.0.2 server. \"Python socket\" receives into fresh memory, the "
-        "\"Rust floor\" always into the same.",
+        "\"Rust floor\" always into the same; \"Rust socket\" into fresh memory, too.",
         "",
         *(f"- {title}: {identify(name, results)}" for name, title in titles(results.identities).items()),
         *(f"- Note: {note}" for note in results.notes),
@@ -149,7 +150,7 @@ def identify(name: str, results: Results) -> str:
     return "; ".join(
         f"{role} {end['version']}"
         + ("" if "native" not in end else ", native engine" if end["native"] else ", pure Python")
-        + f", Python {end['python']}"
+        + (f", Python {end['python']}" if "python" in end else "")
         for role, end in identity.items()
     )
 

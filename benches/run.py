@@ -46,6 +46,9 @@ class Plan:
 
 
 FULL = Plan(rounds=7, span=0.12, single_rounds=7, sizes=(16, 64, 256), largest=256, idle_connections=singles.IDLE_CONNECTIONS)
+RUST_IDLE = 500
+"""Idle connections in Rust: their servers' memory grows evenly."""
+
 QUICK = Plan(rounds=1, span=0.04, single_rounds=1, sizes=(16,), largest=16, idle_connections=200)
 
 
@@ -90,6 +93,7 @@ def one_round(plan: Plan, turn: int, only: list[str] | None, results: Results) -
     if wanted("singles") and turn < plan.single_rounds:
         attempt(singles.peak_memory, plan.sizes, results)
         attempt(singles.idle_memory, plan.idle_connections, results)
+        attempt(singles.rust_idle_memory, min(plan.idle_connections, RUST_IDLE), results)
         attempt(singles.frames, results)
         attempt(singles.import_time, results)
 

@@ -77,6 +77,18 @@ def idle_memory(connections: int, results: Results) -> None:
         results.add(Key("singles", *PLACE, "idle", contender.name), (after - before) / count / 1024)
 
 
+def rust_idle_memory(connections: int, results: Results) -> None:
+    """The same for servers in Rust."""
+    for contender in who.RUST:
+        with fresh(contender) as pair:
+            if "missing" in pair.ask("idle 20"):
+                continue
+            before = resident(pair.server.pid)
+            pair.ask(f"idle {connections}")
+            after = resident(pair.server.pid)
+        results.add(Key("singles", *PLACE, "rust idle", contender.name), (after - before) / connections / 1024)
+
+
 def frames(results: Results) -> None:
     """Frames that the client sends for one time of a workload. The class of the instances is new to it."""
     for contender in (who.OURS, who.RPYC, who.STOCK):

@@ -76,7 +76,28 @@ def targets() -> Iterator[Target]:
     yield from calls()
     yield from bulk()
     yield from structures()
+    yield from rust()
     yield from amounts()
+
+
+def rust() -> Iterator[Target]:
+    """Rust to Rust."""
+    for placement in ("one core", "free"):
+        yield rust_ratio("sync", placement, "floor", 0.9)
+        for rival in ("rust tarpc", "rust capnp", "rust remoc"):
+            yield rust_ratio("sync", placement, rival, 1.0)
+        yield rust_ratio("outstanding", placement, "rust tarpc", 3)
+        yield rust_ratio("push", placement, "rust socket", 0.8)
+        yield rust_ratio("echo", placement, "rust socket", 0.8)
+    tokio = Key("singles", "tcp", "free", "rust idle", "rust tokio")
+    yield Target("memory of an idle connection under tokio, KiB", tokio, None, 8, True)
+
+
+def rust_ratio(workload: str, placement: str, rival: str, bound: float) -> Target:
+    """The crate beside another."""
+    title = f"Rust: {BY_NAME[workload].title}, tcp, {placement} / {rival.removeprefix('rust ')}"
+    ours, other = (key(workload, "tcp", placement, name, "rust") for name in ("rust rpyc", rival))
+    return Target(title, ours, other, bound)
 
 
 def calls() -> Iterator[Target]:

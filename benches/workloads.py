@@ -64,6 +64,14 @@ THREADS = tuple(
     Workload(f"threads{count}", f"{count} thread{'s' * (count > 1)} on one connection") for count in (1, 4, 16)
 )
 
+RUST = (
+    Workload("sync", "call `add(1, 2)`", floor=(81, 16, 1)),
+    Workload("outstanding", "1,000 calls outstanding", floor=(81, 16, 1000)),
+    Workload("push", "push of 16 MiB", "MiB/s", floor=(16 * MIB + 84, 20, 1), scale=16),
+    Workload("echo", "echo of 16 MiB", "MiB/s", floor=(16 * MIB + 84, 16 * MIB + 20, 1), scale=16),
+)
+"""Rust to Rust, over TCP."""
+
 LINK = (Workload("text16", "push of 16 MiB of log text", "MiB/s", scale=16),)
 
 BUSY = (Workload("held", "held call, all cores kept busy", floor=(81, 16, 1)),)
@@ -75,6 +83,7 @@ SINGLES = (
         for end in ("client", "server")
     ),
     Workload("idle", "memory of an idle connection", "KiB"),
+    Workload("rust idle", "memory of an idle connection, Rust", "KiB"),
     Workload("import", "`import rpyc`", "ms"),
     Workload("requests method", "frames of `conn.root.add(1, 2)`", "frames"),
     Workload("requests iterate", "frames to iterate a remote list of 1,000", "frames"),
@@ -85,5 +94,5 @@ SINGLES = (
 the instances, whose class is new."""
 
 BY_NAME = {
-    workload.name: workload for workload in (*CALLS, *BULK, *STRUCTURES, *THREADS, *LINK, *SINGLES)
+    workload.name: workload for workload in (*CALLS, *BULK, *STRUCTURES, *THREADS, *RUST, *LINK, *SINGLES)
 }
