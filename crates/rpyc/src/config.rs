@@ -17,7 +17,6 @@ pub struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) limits: Limits,
     pub(crate) compression: bool,
-    pub(crate) tracebacks: bool,
     pub(crate) busy_poll: Duration,
 }
 
@@ -28,7 +27,6 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             compression: true,
-            tracebacks: true,
             busy_poll: Duration::from_micros(50),
         }
     }
@@ -71,14 +69,6 @@ impl Config {
     #[must_use]
     pub const fn compression(mut self, on: bool) -> Self {
         self.compression = on;
-        self
-    }
-
-    /// Whether the peer gets what a panic says: yes by default. Without, it only learns that there
-    /// was one.
-    #[must_use]
-    pub const fn tracebacks(mut self, on: bool) -> Self {
-        self.tracebacks = on;
         self
     }
 }

@@ -281,3 +281,38 @@ async fn objects_are_let_go_with_their_proxies() {
     far.ping_async().await.unwrap();
     assert_eq!((far.exported(), far.proxied(), near.exported()), (1, 0, 0));
 }
+
+#[tokio::test]
+async fn a_server_that_stops_closes_its_connections() {
+    let server = AsyncServer::bind("127.0.0.1:0", |_| Arc::new(Service::default()));
+    let server = server.await.unwrap();
+    let address = server.address().to_string();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let serving = tokio::spawn(server.serve_until(async { stopped.await.unwrap() }));
+    let conn = AsyncConnection::connect(&address).await.unwrap();
+    conn.ping_async().await.unwrap();
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+    conn.closed().await;
+    assert!(AsyncConnection::connect(&address).await.is_err());
+}
+
+#[tokio::test]
+async fn hundreds_of_connections_share_one_thread() {
+    let address = serve(Arc::default()).await;
+    let mut connections = Vec::new();
+    for _ in 0..400 {
+        connections.push(AsyncConnection::connect(&address).await.unwrap());
+    }
+    let mut roots = Vec::new();
+    for conn in &connections {
+        roots.push(conn.root_async().await.unwrap());
+    }
+    let calls: Vec<_> = roots
+        .iter()
+        .map(|root| root.call_method_async("add", (1, 2)))
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Value::Int(3));
+    }
+}

@@ -155,6 +155,14 @@ impl Exception {
         }
     }
 
+    /// What the peer shows as the traceback: the remote one that this came with, or where it was
+    /// raised, as far as Rust tells.
+    fn traceback_text(&self) -> String {
+        self.traceback.clone().unwrap_or_else(|| {
+            format!("Traceback (most recent call last):\n  in a method in Rust\n{self}\n")
+        })
+    }
+
     /// Reads the body of an exception message.
     pub(crate) fn read(payload: &Payload<Bytes>, body: usize) -> Result<Self, ProtocolError> {
         Ok(match Vinegar::read(&mut payload.reader_at(body))? {
@@ -205,7 +213,7 @@ impl Exception {
             name: &self.name,
             args: &encode(&Value::Tuple(args))?,
             attributes: &encode(&Value::Tuple(attributes))?,
-            traceback: self.traceback.as_deref().unwrap_or(NO_TRACEBACK),
+            traceback: &self.traceback_text(),
         }
         .write(out);
         Ok(())

@@ -60,9 +60,7 @@ pub(super) struct Driver<S> {
 }
 
 /// In a task, methods run in the order of their requests, and nobody else can read.
-struct Task {
-    unsent_since: Option<Instant>,
-}
+struct Task;
 
 impl Role for Task {
     fn pass_on(&mut self) {}
@@ -148,7 +146,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         wire: &RuntimeWire,
         context: &mut Context<'_>,
     ) -> Result<bool, EndCause> {
-        let mut role = Task { unsent_since: None };
+        let mut role = Task;
+        // When the first answer of this turn was queued.
+        let mut since = None;
         for _ in 0..TURN {
             if wire.running() >= MAX_RUNNING || self.queued > HIGH_WATER {
                 return Ok(false);
@@ -162,9 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if wire.end().is_some() {
                 return Ok(false);
             }
-            let since = *role.unsent_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > HOLD {
-                role.unsent_since = None;
+            if wire.has_output() && since.get_or_insert_with(Instant::now).elapsed() > HOLD {
+                since = None;
                 self.take_output(wire);
                 if let Poll::Ready(Err(error)) = self.write(context) {
                     return Err(io_cause(&error));

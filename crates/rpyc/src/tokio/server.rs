@@ -1,8 +1,10 @@
 //! Serving with a runtime.
 
-use std::io;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
@@ -11,8 +13,9 @@ use ::tokio::net::{TcpListener, UnixListener};
 use super::{AsyncConnection, Local};
 use crate::address::Address;
 use crate::config::Config;
+use crate::connection::{Connection, Peer};
 use crate::convert::{FromValue, IntoValue};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Exception};
 use crate::object::Object;
 
 /// How long accepting rests after an error, such as too many open files.
@@ -90,42 +93,64 @@ impl AsyncServer {
     }
 
     /// Accepts connections, for ever. Dropping the future ends that; connections go on.
-    ///
-    /// # Errors
-    /// The listener fails for good.
-    pub async fn serve(self) -> io::Result<()> {
+    pub async fn serve(self) {
+        self.accept(|_| ()).await;
+    }
+
+    /// Accepts connections until `stop` is ready; then closes those that are left.
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) {
+        let mut begun: Vec<Weak<Peer>> = Vec::new();
+        {
+            let mut accept = pin!(self.accept(|conn| {
+                if begun.len() == begun.capacity() {
+                    begun.retain(|peer| peer.strong_count() > 0);
+                }
+                begun.push(Arc::downgrade(conn.peer()));
+            }));
+            let mut stop = pin!(stop);
+            poll_fn(|context| match accept.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => stop.as_mut().poll(context),
+            })
+            .await;
+        }
+        for peer in begun.iter().filter_map(Weak::upgrade) {
+            Connection::of(peer).close();
+        }
+    }
+
+    async fn accept(&self, mut begun: impl FnMut(AsyncConnection)) {
         loop {
             let accepted = match &self.listener {
-                Listener::Tcp(listener) => match listener.accept().await {
-                    Ok((socket, from)) => {
-                        let local = Local::of(&socket);
-                        socket
-                            .set_nodelay(true)
-                            .map(|()| self.begin(socket, from.to_string(), local))
-                    }
-                    Err(error) => Err(error),
-                },
+                Listener::Tcp(listener) => listener.accept().await.and_then(|(socket, from)| {
+                    socket.set_nodelay(true)?;
+                    let local = Local::of(&socket);
+                    Ok(self.begin(socket, from.to_string(), local))
+                }),
                 Listener::Unix(listener, path) => listener.accept().await.map(|(socket, _)| {
                     let name = format!("a client of unix:{}", path.display());
-                    self.begin(socket, name, Local(true));
+                    self.begin(socket, name, Local(true))
                 }),
             };
-            if accepted.is_err() {
+            match accepted {
+                Ok(Ok(conn)) => begun(conn),
+                // `on_connect` of the root raised, so the connection is closed already.
+                Ok(Err(_)) => {}
                 // The connection is gone already, or resources are short: others may still come.
-                ::tokio::time::sleep(REST).await;
+                Err(_) => ::tokio::time::sleep(REST).await,
             }
         }
     }
 
-    /// The task keeps the connection. If `on_connect` of the root raises, there is none.
+    /// The task keeps the connection.
     fn begin(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: String,
         local: Local,
-    ) {
+    ) -> Result<AsyncConnection, Exception> {
         let root = (self.factory)(&peer);
-        let _ = AsyncConnection::begin(stream, peer, self.config.clone(), root, local, true);
+        AsyncConnection::begin(stream, peer, self.config.clone(), root, local, true)
     }
 }
 

@@ -107,6 +107,11 @@ impl RuntimeWire {
         std::mem::take(&mut outbox.bytes)
     }
 
+    /// Whether something is queued.
+    pub(super) fn has_output(&self) -> bool {
+        !self.outbox.lock().frames.is_empty()
+    }
+
     /// The task is about to sleep. `false`: the end has come, or there is something to send and the
     /// stream is not `blocked`.
     pub(super) fn sleep(&self, waker: &Waker, blocked: bool) -> bool {
