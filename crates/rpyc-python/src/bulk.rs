@@ -8,6 +8,8 @@
 use std::ffi::{c_char, c_int};
 use std::{ptr, slice};
 
+use rustix::mm::{Advice, madvise};
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -17,6 +19,12 @@ unsafe extern "C" {
     // Private to pyo3-ffi, documented in CPython's "Bytes Objects".
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
 }
+
+/// From this size on, in bytes, memory is asked for in huge pages. Such a block is mostly new memory
+/// from the kernel, and making a page for each 4 KiB that arrive costs more than receiving them.
+const HUGE_FROM: usize = 4 * 1024 * 1024;
+/// The size of a common page in bytes.
+const PAGE: usize = 4096;
 
 /// A finished `bytes` object.
 #[derive(Debug)]
@@ -76,27 +84,60 @@ impl PyBulkBuffer {
     }
 }
 
+/// Asks for huge pages for a large block: for all its pages, or the kernel would cut the mapping in
+/// pieces, which can't be enlarged in place.
+fn prefer_huge_pages(data: *mut c_char, len: usize) {
+    if len < HUGE_FROM {
+        return;
+    }
+    let before = data.addr() % PAGE;
+    let whole = (before + len).next_multiple_of(PAGE);
+    // SAFETY: these are the pages that hold the block. The advice does not change what they hold;
+    // without huge pages it fails, or does nothing.
+    let _ = unsafe {
+        madvise(
+            data.wrapping_sub(before).cast(),
+            whole,
+            Advice::LinuxHugepage,
+        )
+    };
+}
+
 impl BulkBuffer for PyBulkBuffer {
     type Done = PyBulk;
 
-    fn allocate(len: usize) -> Self {
+    /// The C allocator hands out fresh memory for large blocks.
+    const LAZY: bool = true;
+
+    fn allocate(len: usize) -> Option<Self> {
+        let size = ffi::Py_ssize_t::try_from(len).ok()?;
         Python::attach(|py| {
-            let size = ffi::Py_ssize_t::try_from(len).unwrap_or(ffi::Py_ssize_t::MAX);
             // SAFETY: a null pointer asks for uninitialised memory of that size.
             let object = unsafe { ffi::PyBytes_FromStringAndSize(ptr::null(), size) };
-            // A panic here surfaces as an exception in the thread that reads.
-            assert!(!object.is_null(), "{}", PyErr::fetch(py));
-            Self { object }
+            if object.is_null() {
+                drop(PyErr::take(py));
+                return None;
+            }
+            let buffer = Self { object };
+            let (data, len) = buffer.parts();
+            prefer_huge_pages(data, len);
+            Some(buffer)
         })
     }
 
-    fn grow(&mut self, len: usize) {
+    fn grow(mut self, len: usize) -> Option<Self> {
+        let size = ffi::Py_ssize_t::try_from(len).ok()?;
         Python::attach(|py| {
-            let size = ffi::Py_ssize_t::try_from(len).unwrap_or(ffi::Py_ssize_t::MAX);
-            // SAFETY: we hold the only reference, as a resize demands.
-            let failed = unsafe { _PyBytes_Resize(&raw mut self.object, size) };
-            assert!(failed == 0, "{}", PyErr::fetch(py));
-        });
+            // SAFETY: we hold the only reference, as a resize demands. If it fails the object is gone
+            // and the pointer null.
+            if unsafe { _PyBytes_Resize(&raw mut self.object, size) } != 0 {
+                drop(PyErr::take(py));
+                return None;
+            }
+            let (data, len) = self.parts();
+            prefer_huge_pages(data, len);
+            Some(self)
+        })
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{
-    PyEOFError, PyKeyboardInterrupt, PyRecursionError, PyStopIteration, PySystemExit, PyValueError,
+    PyEOFError, PyKeyboardInterrupt, PyMemoryError, PyRecursionError, PyStopIteration,
+    PySystemExit, PyValueError,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -159,7 +160,7 @@ impl<'py> PyDriver<'_, 'py> {
         if let Err(text) = self.conn.get().settle_dialect(Dialect::of(&payload)) {
             return Err(self.give_up(PyValueError::new_err(text)));
         }
-        if !self.conn.get().is_native(self.conn) {
+        if !payload.cut && !self.conn.get().is_native(self.conn) {
             let data = PyBytes::new(self.py(), &payload.to_vec());
             self.conn
                 .as_any()
@@ -230,7 +231,7 @@ impl<'py> PyDriver<'_, 'py> {
             return Ok(());
         }
         let mut model = PyModel::new(self.conn);
-        match boxing::take_boxed(&mut model, &payload, body) {
+        match told_of_memory(boxing::take_boxed(&mut model, &payload, body), payload.cut) {
             Ok(value) => slot.put(Outcome::Value(value.unbind(), model.incomplete)),
             Err(Raised(error)) if is_malformed(self.py(), &error) => {
                 return Err(self.give_up(error));
@@ -265,7 +266,7 @@ impl<'py> PyDriver<'_, 'py> {
         let mut model = PyModel::new(self.conn);
         let value = boxing::take_boxed(&mut model, payload, body);
         let incomplete = model.incomplete;
-        let value = match value {
+        let value = match told_of_memory(value, payload.cut) {
             Err(Raised(error)) if is_malformed(py, &error) => return Err(self.give_up(error)),
             value => value,
         };
@@ -318,6 +319,7 @@ impl<'py> PyDriver<'_, 'py> {
         }
         let mut model = PyModel::new(self.conn);
         let request = dispatch::read_request(&mut model, &payload, body);
+        let request = told_of_memory(request, payload.cut);
         let incomplete = std::mem::take(&mut model.incomplete);
         drop(payload);
         let request = match request {
@@ -408,6 +410,15 @@ impl<'py> PyDriver<'_, 'py> {
 /// Whether reading a message failed because of its bytes, not because of what they refer to.
 fn is_malformed(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<BrineError>(py) || error.is_instance_of::<PyRecursionError>(py)
+}
+
+/// A message that could not be read because there was no memory for all of it is not malformed.
+fn told_of_memory<T>(read: Result<T, Raised>, cut: bool) -> Result<T, Raised> {
+    if cut && read.is_err() {
+        let text = "there is no memory for the message: a value in it is too large";
+        return Err(PyMemoryError::new_err(text).into());
+    }
+    read
 }
 
 /// Makes the exception that a message holds.

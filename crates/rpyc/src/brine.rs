@@ -15,12 +15,12 @@ pub struct BytesBuffer(Vec<u8>);
 impl BulkBuffer for BytesBuffer {
     type Done = Bytes;
 
-    fn allocate(len: usize) -> Self {
-        Self(vec![0; len])
+    fn allocate(len: usize) -> Option<Self> {
+        Vec::allocate(len).map(Self)
     }
 
-    fn grow(&mut self, len: usize) {
-        self.0.resize(len, 0);
+    fn grow(self, len: usize) -> Option<Self> {
+        self.0.grow(len).map(Self)
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {

@@ -186,6 +186,7 @@ fn an_inbox_counts_what_it_holds() {
     let payload = Payload {
         head: vec![1; 100],
         bulk: vec![(50, vec![2; 100_000]), (60, vec![3; 50_000])],
+        cut: false,
     };
     inbox.push(payload.clone());
     inbox.push(payload);

@@ -7,6 +7,9 @@
 //! in one window. A frame that does not fit the window gets memory of its own; if it is not
 //! compressed, a [`Scanner`] walks along as bytes arrive, and large `bytes` values are received
 //! straight into their final [buffer](BulkBuffer).
+//!
+//! Where there is no memory for a frame, its remaining bytes are received and dropped, and its
+//! payload is yielded [cut](Payload::cut): whoever it concerns is told, and the stream goes on.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,6 +21,10 @@ use crate::limits::Limits;
 
 /// Frames up to this size are received in one window.
 const WINDOW: usize = 64 * 1024;
+/// Memory for a large value is taken for so many times the bytes that are here: where taking it
+/// costs, and where only using it does.
+const STEPS: usize = 4;
+const LAZY_STEPS: usize = 16;
 /// How much memory a large value gets before any of its bytes arrived.
 const FIRST_GRANT: usize = 1024 * 1024;
 
@@ -51,6 +58,8 @@ struct Large<B> {
     bulk: Vec<(usize, B)>,
     /// The last bulk part is still arriving: bytes that are here, bytes in all.
     arriving: Option<(usize, usize)>,
+    /// There was no memory: what still comes is received here, and dropped.
+    sink: Option<Box<[u8]>>,
 }
 
 impl<B: BulkBuffer> Deframer<B> {
@@ -177,13 +186,22 @@ impl<B: BulkBuffer> Deframer<B> {
         };
         let Large {
             compressed,
+            total,
             mut head,
             filled,
             bulk,
+            sink,
             ..
         } = large;
         head.truncate(filled);
-        head.pop(); // the trailer
+        let cut = sink.is_some();
+        if !cut {
+            head.pop(); // the trailer
+        }
+        if compressed && cut {
+            // Not even the sequence number can be read.
+            return Err(FrameError::NoMemory { length: total - 1 });
+        }
         if compressed {
             let head = zlib::inflate(&head, self.limits.inflated).map_err(FrameError::Inflate)?;
             return Ok(Payload::plain(head));
@@ -192,7 +210,7 @@ impl<B: BulkBuffer> Deframer<B> {
             .into_iter()
             .map(|(at, part)| (at, part.finish()))
             .collect();
-        Ok(Payload { head, bulk })
+        Ok(Payload { head, bulk, cut })
     }
 
     fn poll_window(&mut self) -> Result<Step<B::Done>, FrameError> {
@@ -256,16 +274,45 @@ impl<B: BulkBuffer> Large<B> {
             scanning: !compressed,
             bulk: Vec::new(),
             arriving: None,
+            sink: None,
         }
     }
 
+    /// Where the next bytes go: the value that is arriving, or the contiguous part.
     fn space(&mut self) -> &mut [u8] {
-        if let (Some((here, all)), Some((_, part))) = (self.arriving, self.bulk.last_mut()) {
-            let slice = part.as_mut_slice();
-            if slice.len() == here && here < all {
-                part.grow(all.min(here.saturating_mul(4)));
+        if !self.make_room() {
+            self.give_up();
+        }
+        if let Some(sink) = &mut self.sink {
+            let len = sink.len().min(self.missing);
+            return sink.get_mut(..len).unwrap_or_default();
+        }
+        match (self.arriving, self.bulk.last_mut()) {
+            (Some((here, _)), Some((_, part))) => {
+                part.as_mut_slice().get_mut(here..).unwrap_or_default()
             }
-            return part.as_mut_slice().get_mut(here..).unwrap_or_default();
+            _ => self.head.get_mut(self.filled..).unwrap_or_default(),
+        }
+    }
+
+    /// Makes room for more bytes. `false`: there is no memory.
+    fn make_room(&mut self) -> bool {
+        if self.sink.is_some() {
+            return true;
+        }
+        if let Some((here, all)) = self.arriving {
+            let Some((at, mut part)) = self.bulk.pop() else {
+                return false;
+            };
+            if part.as_mut_slice().len() == here && here < all {
+                let steps = if B::LAZY { LAZY_STEPS } else { STEPS };
+                match part.grow(all.min(here.saturating_mul(steps))) {
+                    Some(grown) => part = grown,
+                    None => return false,
+                }
+            }
+            self.bulk.push((at, part));
+            return true;
         }
         if self.filled == self.head.len() {
             // While scanning, small steps: what follows may belong into a buffer of its own.
@@ -274,13 +321,28 @@ impl<B: BulkBuffer> Large<B> {
             } else {
                 self.head.len().max(FIRST_GRANT)
             };
-            self.head.resize(self.filled + step.min(self.missing), 0);
+            let step = step.min(self.missing);
+            if self.head.try_reserve(step).is_err() {
+                return false;
+            }
+            self.head.resize(self.filled + step, 0);
         }
-        self.head.get_mut(self.filled..).unwrap_or_default()
+        true
+    }
+
+    /// There is no memory for the rest. The value that was arriving is gone.
+    fn give_up(&mut self) {
+        self.arriving = None;
+        self.scanning = false;
+        self.head.truncate(self.filled);
+        self.sink = Some(alloc::vec![0; WINDOW].into_boxed_slice());
     }
 
     fn filled(&mut self, count: usize) {
         self.missing = self.missing.saturating_sub(count);
+        if self.sink.is_some() {
+            return;
+        }
         match self.arriving {
             Some((here, all)) if here + count < all => self.arriving = Some((here + count, all)),
             Some(_) => {
@@ -316,7 +378,12 @@ impl<B: BulkBuffer> Large<B> {
             self.scanning = false;
             return;
         }
-        let mut part = B::allocate(len.min(FIRST_GRANT.max(here)));
+        let Some(mut part) = B::allocate(len.min(FIRST_GRANT.max(here))) else {
+            // Its bytes that came already are no part of what is read.
+            self.filled = at;
+            self.give_up();
+            return;
+        };
         let moved = here.min(len);
         if let (Some(target), Some(source)) = (
             part.as_mut_slice().get_mut(..moved),
@@ -369,6 +436,61 @@ mod tests {
             }
         }
         writer.into_payload()
+    }
+
+    /// There is memory for values of up to a million bytes.
+    #[derive(Debug)]
+    struct Scarce(Vec<u8>);
+
+    impl BulkBuffer for Scarce {
+        type Done = Vec<u8>;
+
+        fn allocate(len: usize) -> Option<Self> {
+            Self(Vec::new()).grow(len)
+        }
+
+        fn grow(self, len: usize) -> Option<Self> {
+            (len <= 1_000_000).then(|| self.0.grow(len).map(Self))?
+        }
+
+        fn as_mut_slice(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+
+        fn finish(self) -> Vec<u8> {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_value_without_memory_is_dropped_and_the_stream_goes_on() {
+        // Refused at once, and refused while it grows.
+        for len in [1_010_000, 5_000_000] {
+            let mut stream = frame(&message(&[40_000, len, 50_000]));
+            stream.extend(frame(&message(&[100_000])));
+            for step in [999, 65_536, stream.len()] {
+                let mut deframer: Deframer<Scarce> = Deframer::new(Limits::default(), 1);
+                let mut found = Vec::new();
+                for chunk in stream.chunks(step) {
+                    let mut rest = chunk;
+                    while !rest.is_empty() {
+                        let fed = deframer.feed(rest);
+                        rest = &rest[fed..];
+                        while let Some(payload) = deframer.poll().unwrap() {
+                            found.push(payload);
+                        }
+                    }
+                }
+                assert_eq!(found.len(), 2, "step {step}");
+                assert!(found[0].cut);
+                let mut reader = found[0].reader_at(1);
+                assert_eq!(reader.token(), Ok(Token::Tuple(3)));
+                assert_eq!(reader.token(), Ok(Token::Bulk(0)));
+                assert!(reader.token().is_err());
+                assert!(!found[1].cut);
+                assert_eq!(found[1].bulk[0].1.len(), 100_000);
+            }
+        }
     }
 
     fn read_all(

@@ -30,6 +30,11 @@ pub enum FrameError {
     },
     /// A compressed body was refused.
     Inflate(InflateError),
+    /// There is no memory for a compressed body of this length, in bytes.
+    NoMemory {
+        /// The length.
+        length: usize,
+    },
 }
 
 impl fmt::Display for FrameError {
@@ -42,6 +47,9 @@ impl fmt::Display for FrameError {
                 )
             }
             Self::Inflate(error) => error.fmt(f),
+            Self::NoMemory { length } => {
+                write!(f, "there is no memory for a frame of {length} bytes")
+            }
         }
     }
 }

@@ -26,11 +26,15 @@ pub trait BulkBuffer: Sized {
     /// The finished value.
     type Done;
 
-    /// A buffer of `len` bytes with any content.
-    fn allocate(len: usize) -> Self;
+    /// Whether memory that nothing was written to costs next to nothing. Then more of it is taken
+    /// at a time.
+    const LAZY: bool = false;
 
-    /// Makes the buffer `len` bytes long; what was there stays.
-    fn grow(&mut self, len: usize);
+    /// A buffer of `len` bytes with any content. `None`: there is no memory for it.
+    fn allocate(len: usize) -> Option<Self>;
+
+    /// Makes the buffer `len` bytes long; what was there stays. `None`: there is no memory for it.
+    fn grow(self, len: usize) -> Option<Self>;
 
     /// The whole buffer.
     fn as_mut_slice(&mut self) -> &mut [u8];
@@ -42,12 +46,15 @@ pub trait BulkBuffer: Sized {
 impl BulkBuffer for Vec<u8> {
     type Done = Self;
 
-    fn allocate(len: usize) -> Self {
-        alloc::vec![0; len]
+    fn allocate(len: usize) -> Option<Self> {
+        Self::new().grow(len)
     }
 
-    fn grow(&mut self, len: usize) {
+    fn grow(mut self, len: usize) -> Option<Self> {
+        self.try_reserve_exact(len.saturating_sub(self.len()))
+            .ok()?;
         self.resize(len, 0);
+        Some(self)
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {
@@ -69,6 +76,9 @@ pub struct Payload<B> {
     pub head: Vec<u8>,
     /// The parts that belong into it, by rising offset.
     pub bulk: Vec<(usize, B)>,
+    /// There was no memory for the rest, which is missing. So reading it to its end fails, for that
+    /// reason.
+    pub cut: bool,
 }
 
 impl<B> Payload<B> {
@@ -78,6 +88,7 @@ impl<B> Payload<B> {
         Self {
             head,
             bulk: Vec::new(),
+            cut: false,
         }
     }
 

@@ -52,6 +52,7 @@ impl<B> Writer<B> {
         Payload {
             head: self.head,
             bulk: self.bulk,
+            cut: false,
         }
     }
 

@@ -22,12 +22,15 @@ pub enum InflateError {
         /// The limit.
         limit: usize,
     },
+    /// There is no memory for what it holds.
+    NoMemory,
 }
 
 impl fmt::Display for InflateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Corrupt => f.write_str("the compressed data is corrupt"),
+            Self::NoMemory => f.write_str("there is no memory for the decompressed data"),
             Self::TooLarge { limit } => {
                 write!(
                     f,
@@ -92,11 +95,11 @@ pub fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
         .len()
         .saturating_mul(4)
         .clamp(STEP.min(optimistic), optimistic);
-    match inflate_into(body, alloc::vec![0; guess], optimistic)? {
+    match inflate_into(body, zeros(guess)?, optimistic)? {
         Some(done) => Ok(done),
         None if limit > optimistic => {
             let size = inflated_size(body, limit)?;
-            inflate_into(body, alloc::vec![0; size], size)?.ok_or(InflateError::Corrupt)
+            inflate_into(body, zeros(size)?, size)?.ok_or(InflateError::Corrupt)
         }
         None => Err(InflateError::TooLarge { limit }),
     }
@@ -113,7 +116,10 @@ fn inflate_into(
         let consumed = stream.total_in() as usize;
         let written = stream.total_out() as usize;
         if written == out.len() && written < limit {
-            out.resize(written.saturating_mul(2).clamp(STEP.min(limit), limit), 0);
+            let len = written.saturating_mul(2).clamp(STEP.min(limit), limit);
+            out.try_reserve_exact(len - out.len())
+                .map_err(|_| InflateError::NoMemory)?;
+            out.resize(len, 0);
         }
         let input = body.get(consumed..).unwrap_or_default();
         let space = out.get_mut(written..).unwrap_or_default();
@@ -135,6 +141,15 @@ fn inflate_into(
             };
         }
     }
+}
+
+fn zeros(len: usize) -> Result<Vec<u8>, InflateError> {
+    let mut zeros = Vec::new();
+    zeros
+        .try_reserve_exact(len)
+        .map_err(|_| InflateError::NoMemory)?;
+    zeros.resize(len, 0);
+    Ok(zeros)
 }
 
 /// The size that `body` inflates to, found in constant memory.

@@ -74,6 +74,9 @@ impl Peer {
                     match boxing::take_boxed(&mut Model::new(self), &payload, body) {
                         Ok(value) => Outcome::Value(value),
                         Err(stop) => match stop.into_error() {
+                            Error::Protocol(_) if payload.cut => {
+                                Outcome::Failed(Error::Limit(NO_MEMORY.to_owned()))
+                            }
                             Error::Protocol(error) => return Err(malformed(&error)),
                             error => Outcome::Failed(error),
                         },
@@ -119,9 +122,14 @@ impl Peer {
             }
         }
         let request = dispatch::read_request(&mut Model::new(self), &payload, body);
+        let cut = payload.cut;
         drop(payload);
         let request = match request.map_err(Stop::into_error) {
             Ok(request) => request,
+            Err(Error::Protocol(_)) if cut => {
+                self.reply(&seq, Err(Exception::new("MemoryError", NO_MEMORY)));
+                return Ok(Handled::Done);
+            }
             Err(Error::Protocol(error)) => return Err(malformed(&error)),
             Err(error) => {
                 self.reply(&seq, Err(error.into()));
@@ -148,6 +156,9 @@ impl Peer {
         Ok(Handled::Done)
     }
 }
+
+/// What is wrong with a [cut](Payload::cut) message.
+const NO_MEMORY: &str = "there is no memory for the message: a value in it is too large";
 
 /// Runs code of the user: a panic becomes an exception.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Exception>) -> Result<T, Exception> {
