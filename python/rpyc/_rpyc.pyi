@@ -15,6 +15,7 @@ __all__ = [
     "brine_load",
     "extension_changed",
     "install_call",
+    "install_next",
     "note_fork",
     "quiesce",
     "set_metaclass",
@@ -56,6 +57,9 @@ def set_metaclass(metaclass: type[type]) -> None:
 
 def install_call(cls: type[BaseNetref]) -> None:
     """Make instances of a proxy class callable natively."""
+
+def install_next(cls: type[BaseNetref]) -> None:
+    """Let instances of a class of proxies of builtin iterators be iterated natively."""
 
 def syncreq(proxy: Any, handler: int, *args: Any) -> Any:
     """Send a synchronous request on a proxy: `handler` with the proxy and `args`."""

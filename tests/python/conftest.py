@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 import pytest
 
 import rpyc
-from rpyc.core import brine
+from rpyc.core import brine, consts
 from rpyc.core.stream import SocketStream
 from rpyc.utils.factory import unix_connect
 from rpyc.utils.server import Server, ThreadedServer
@@ -187,6 +187,22 @@ class Rig:
         self.on_end(close_quietly, client)
         return Pair(client, opened.result(PATIENCE), ended)
 
+    def tapped(self, service: Any, config: dict[str, Any] | None = None, **client_config: Any) -> Tapped:
+        """A connection whose frames pass through this process, where requests are counted on their way."""
+        mine, near = socket.socketpair()
+        far, theirs = socket.socketpair()
+        tapped = Tapped()
+        pumps = [
+            in_thread(lambda: tapped.pump(near, far, tapped.sent)),
+            in_thread(lambda: tapped.pump(far, near, tapped.received)),
+        ]
+        ended = in_thread(lambda: rpyc.connect_stream(SocketStream(theirs), service, config or {}).serve_all())
+        tapped.conn = rpyc.connect_stream(SocketStream(mine), rpyc.VoidService, client_config)
+        for future in (*pumps, ended):
+            self.on_end(future.result, PATIENCE)
+        self.on_end(close_quietly, tapped.conn)
+        return tapped
+
     def raw(self, service: Any, config: dict[str, Any] | None = None, *, thread_ids: bool = False) -> RawPeer:
         """A peer made of bare frames, with a connection of ours at the other end of a socket pair."""
         mine, theirs = socket.socketpair()
@@ -223,6 +239,34 @@ class Pair:
 
     def __init__(self, client: Any, server: Any, ended: Future[None]) -> None:
         self.client, self.server, self.ended = client, server, ended
+
+
+class Tapped:
+    """A connection, and the handlers of the requests that it sent and received so far, in order."""
+
+    conn: Any
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.received: list[int] = []
+
+    def count(self, function: Callable[[], Any]) -> int:
+        """How many requests a function sends, but for the releases of objects."""
+        before = len(self.sent)
+        function()
+        return sum(handler != consts.HANDLE_DEL for handler in self.sent[before:])
+
+    @staticmethod
+    def pump(source: socket.socket, target: socket.socket, requests: list[int]) -> None:
+        """Pass frames on, and note the handlers of requests before."""
+        with source.makefile("rb") as stream, source, target, contextlib.suppress(OSError):
+            while header := stream.read(5):
+                body = stream.read(struct.unpack("!LB", header)[0] + 1)
+                if body[0] == consts.MSG_REQUEST:
+                    requests.append(brine.load(body[1:-1])[1][0])
+                target.sendall(header + body)
+            target.shutdown(socket.SHUT_WR)
+            source.shutdown(socket.SHUT_RD)
 
 
 class RawPeer:

@@ -108,5 +108,8 @@ wire_enum! {
         Features = 100,
         /// The pickled object with its large buffers apart. An extension.
         PickleBuffers = 101,
+        /// The next items of an iterator, which it has not given out yet but the first. An
+        /// extension.
+        ReadAhead = 102,
     }
 }

@@ -223,5 +223,9 @@ pub fn dispatch<M: Operations>(
             take!(1..=1);
             model.pickle_buffers(next!())
         }
+        Handler::ReadAhead => {
+            take!(3..=3);
+            model.read_ahead(next!(), next!(), next!())
+        }
     }
 }

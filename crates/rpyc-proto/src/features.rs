@@ -13,17 +13,20 @@
 pub enum Feature {
     /// The handler [`PickleBuffers`](crate::consts::Handler::PickleBuffers).
     PickleBuffers,
+    /// The handler [`ReadAhead`](crate::consts::Handler::ReadAhead).
+    ReadAhead,
 }
 
 impl Feature {
     /// All extensions.
-    pub const ALL: &[Self] = &[Self::PickleBuffers];
+    pub const ALL: &[Self] = &[Self::PickleBuffers, Self::ReadAhead];
 
     /// Its name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::PickleBuffers => "pickle_buffers",
+            Self::ReadAhead => "read_ahead",
         }
     }
 

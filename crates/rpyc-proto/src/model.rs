@@ -206,6 +206,18 @@ pub trait Operations: ObjectModel {
         drop(object);
         Err(ProtocolError::Unsupported(Handler::PickleBuffers).into())
     }
+    /// Takes `skip` items and one more from an iterator, and looks at those that follow. The result
+    /// is a pair: whether looking ahead makes sense, and a tuple of the item taken and those seen.
+    /// With a `count` of 0 items are skipped only.
+    fn read_ahead(
+        &mut self,
+        iterator: Self::Value,
+        skip: Self::Value,
+        count: Self::Value,
+    ) -> Result<Self::Value, Self::Error> {
+        drop((iterator, skip, count));
+        Err(ProtocolError::Unsupported(Handler::ReadAhead).into())
+    }
 }
 
 /// What can be wrong with a message, whatever the model.

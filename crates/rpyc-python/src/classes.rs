@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use rpyc_proto::consts::Handler;
 
+use crate::ahead;
 use crate::engine::Engine;
 use crate::netref::{self, PyNetref, module};
 use crate::request::{self, IdByValue};
@@ -98,7 +99,7 @@ unsafe extern "C" fn call_slot(
     // Attaching again is cheap, and tells PyO3 that this thread is attached: it would put off the
     // dropping of references otherwise.
     Python::attach(|py| {
-        let work = std::panic::AssertUnwindSafe(|| {
+        let work = || {
             // SAFETY: CPython calls a slot with an instance of the class, a tuple, and a dict or
             // null, all of them borrowed.
             let (netref, args, kwargs) = unsafe {
@@ -110,21 +111,55 @@ unsafe extern "C" fn call_slot(
                 )
             };
             netref::call(&netref, &args, kwargs.as_ref())
-        });
-        // A panic must not unwind into C.
-        let result = std::panic::catch_unwind(work).unwrap_or_else(|payload| {
-            Err(pyo3::panic::PanicException::new_err(panic_text(
-                payload.as_ref(),
-            )))
-        });
-        match result {
-            Ok(value) => value.into_ptr(),
-            Err(error) => {
-                error.restore(py);
-                std::ptr::null_mut()
-            }
-        }
+        };
+        into_slot(py, work)
     })
+}
+
+/// Lets instances of a proxy class be iterated natively.
+///
+/// The class must have been made by `class_factory` with a `__next__`, for one of the iterators of
+/// builtin containers: this replaces the slot that runs it.
+#[pyfunction]
+#[expect(unsafe_code, reason = "a slot of a type object is set")]
+pub(crate) fn install_next(class: &Bound<'_, PyType>) -> PyResult<()> {
+    if !class.is_subclass_of::<PyNetref>()? {
+        return Err(PyTypeError::new_err("a proxy class is expected"));
+    }
+    // SAFETY: the type is a heap type whose instances are PyNetrefs, and we are attached.
+    unsafe { (*class.as_type_ptr()).tp_iternext = Some(next_slot) };
+    Ok(())
+}
+
+/// `tp_iternext` of proxies of iterators.
+#[expect(unsafe_code, reason = "CPython calls it")]
+unsafe extern "C" fn next_slot(slf: *mut pyo3::ffi::PyObject) -> *mut pyo3::ffi::PyObject {
+    Python::attach(|py| {
+        // SAFETY: CPython calls a slot with an instance of the class, borrowed.
+        let netref = unsafe { Bound::from_borrowed_ptr(py, slf).cast_into_unchecked::<PyNetref>() };
+        // A slot may leave out the StopIteration, but the peer's has a text.
+        into_slot(py, || ahead::next(&netref))
+    })
+}
+
+/// Runs what a slot does. A panic must not unwind into C.
+fn into_slot<'py>(
+    py: Python<'py>,
+    work: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> *mut pyo3::ffi::PyObject {
+    let work = std::panic::AssertUnwindSafe(work);
+    let result = std::panic::catch_unwind(work).unwrap_or_else(|payload| {
+        Err(pyo3::panic::PanicException::new_err(panic_text(
+            payload.as_ref(),
+        )))
+    });
+    match result {
+        Ok(value) => value.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            std::ptr::null_mut()
+        }
+    }
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rpyc::link::{Driver, End, EndCause};
 use rpyc_proto::boxing;
-use rpyc_proto::consts::MessageKind;
+use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch::{self, Request};
 use rpyc_proto::exports::Released;
 use rpyc_proto::message::{self, Dialect};
@@ -29,6 +29,7 @@ use crate::engine::{Engine, PyLink};
 use crate::greenlets;
 use crate::model::{PyModel, Raised};
 use crate::nesting::{self, Nested};
+use crate::peek;
 use crate::threads::{self, Busy};
 use crate::transport::PyTransport;
 use crate::waiter::{Outcome, Waiter};
@@ -210,9 +211,12 @@ impl<'py> PyDriver<'_, 'py> {
         payload: Payload<PyBulk>,
         body: usize,
     ) -> PyResult<()> {
+        if !waiter.is_quiet() {
+            self.conn.get().activity.note_arrival();
+        }
         let slot = match waiter {
             Waiter::Nobody => return Ok(()),
-            Waiter::Thread(slot) => slot,
+            Waiter::Thread(slot) | Waiter::Quiet(slot) => slot,
             Waiter::Result(result) => {
                 let result = result.into_bound(self.py());
                 return self.complete_with(is_exception, &payload, body, |is_exception, object| {
@@ -289,6 +293,7 @@ impl<'py> PyDriver<'_, 'py> {
         payload: &Payload<PyBulk>,
         body: usize,
     ) -> PyResult<()> {
+        self.conn.get().activity.note_arrival();
         if !is_exception {
             for id in boxing::remote_refs(payload, body) {
                 self.conn.get().push_release(self.py(), id.encoded, 1);
@@ -326,24 +331,52 @@ impl<'py> PyDriver<'_, 'py> {
             Err(Raised(error)) if is_malformed(py, &error) => return Err(self.give_up(error)),
             request => request,
         };
+        if matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::ReadAhead))) {
+            // It must be performed in the order of arrival, and runs no code of the user as long as
+            // it does not pass the role on itself.
+            let result = request
+                .map_err(PyErr::from)
+                .and_then(|request| self.perform(request));
+            self.link.pass_on();
+            return self.answer_ahead(seq, result);
+        }
+        self.conn.get().activity.note_arrival();
         self.link.pass_on();
         let result = request.map_err(PyErr::from).and_then(|request| {
             nesting::check(py, self.conn.get())?;
             classes::complete_all(self.conn, incomplete)?;
             self.perform(request)
         });
-        let error = match result {
-            Ok(value) => {
-                if let Some(end) = self.link.end() {
-                    // The request closed the connection: whoever serves it is told.
-                    return Err(PyEOFError::new_err(end.to_string()));
-                }
-                match self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &value)) {
-                    Ok(()) => return Ok(()),
-                    Err(error) => error,
-                }
+        self.conn.get().activity.note_arrival();
+        if let (Ok(_), Some(end)) = (&result, self.link.end()) {
+            // The request closed the connection: whoever serves it is told.
+            return Err(PyEOFError::new_err(end.to_string()));
+        }
+        let pushed = result.and_then(|value| {
+            self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &value))
+        });
+        self.conclude(seq, pushed)
+    }
+
+    /// Answers a request for items of an iterator. If they can't travel together, the first one goes
+    /// alone, since it is taken already.
+    fn answer_ahead(&self, seq: &[u8], result: PyResult<Bound<'py, PyAny>>) -> PyResult<()> {
+        let pushed = result.and_then(|value| {
+            let together = self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &value));
+            if together.is_ok() {
+                return Ok(());
             }
-            Err(error) => error,
+            let first = peek::alone(&value)?;
+            self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &first))
+        });
+        self.conclude(seq, pushed)
+    }
+
+    /// Answers a request that failed with its exception.
+    fn conclude(&self, seq: &[u8], result: PyResult<()>) -> PyResult<()> {
+        let py = self.py();
+        let Err(error) = result else {
+            return Ok(());
         };
         if self.stays_local(py, &error)? {
             return Err(error);

@@ -14,11 +14,13 @@
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
 //! | `result`, `deadlines` | `AsyncResult`; limits that hold for all requests of a thread |
+//! | `ahead`, `peek` | items of remote iterators, read ahead: where they are used, and where they are from |
 //! | `brine`, `bulk` | values to and from bytes |
 //! | `transport`, `greenlets` | descriptors and Python channels; waits of green threads |
 
 use pyo3::prelude::*;
 
+mod ahead;
 mod attributes;
 mod bound;
 mod brine;
@@ -35,6 +37,7 @@ mod native;
 mod nesting;
 mod netref;
 mod operations;
+mod peek;
 mod proxies;
 mod request;
 mod result;
@@ -48,7 +51,7 @@ mod _rpyc {
     #[pymodule_export]
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
     #[pymodule_export]
-    use super::classes::{install_call, set_metaclass};
+    use super::classes::{install_call, install_next, set_metaclass};
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]

@@ -3,8 +3,8 @@
 //! The class is native, so attribute access and calls take the shortest way. Its metaclass, the
 //! classes made for remote classes, and what is rarely used live in `rpyc.core.netref`.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use pyo3::basic::CompareOp;
@@ -17,6 +17,7 @@ use rpyc_proto::consts::Handler;
 use rpyc_proto::id::EncodedId;
 use rpyc_proto::wire::{Reader, Writer};
 
+use crate::ahead::{self, Ahead};
 use crate::attributes::{REFUSED, generic_setattr, is_local, read_attribute};
 use crate::brine;
 use crate::bulk::PyBulk;
@@ -51,6 +52,10 @@ pub(crate) struct PyNetref {
     listed: AtomicUsize,
     /// The key of a remembered class that this proxy uses.
     class_key: Mutex<Option<Box<[u8]>>>,
+    /// If it is an iterator: the items that were read ahead.
+    ahead: OnceLock<Arc<Ahead>>,
+    /// It came with items that were read ahead.
+    is_item: AtomicBool,
 }
 
 impl PyNetref {
@@ -66,6 +71,8 @@ impl PyNetref {
             complete: AtomicBool::new(false),
             listed: AtomicUsize::new(0),
             class_key: Mutex::new(None),
+            ahead: OnceLock::new(),
+            is_item: AtomicBool::new(false),
         }
     }
 
@@ -81,14 +88,22 @@ impl PyNetref {
             complete: AtomicBool::new(true),
             listed: AtomicUsize::new(0),
             class_key: Mutex::new(None),
+            ahead: OnceLock::new(),
+            is_item: AtomicBool::new(false),
         }
     }
 
-    /// The id pack, encoded. Fetches a method that has none yet.
+    /// The id pack, encoded. Fetches a method that has none yet, and tells the owner of an iterator
+    /// which items were used: whoever asks is about to use the object.
     pub(crate) fn id<'a>(slf: &'a Bound<'_, Self>) -> PyResult<&'a EncodedId> {
         let this = slf.get();
         match (this.id.get(), &this.method) {
-            (Some(id), _) => Ok(id),
+            (Some(id), _) => {
+                if let Some(ahead) = this.ahead.get() {
+                    ahead::settle(slf, ahead)?;
+                }
+                Ok(id)
+            }
             (None, Some(method)) => {
                 let (id, references) = method.fetch(slf)?;
                 this.references.store(references, Ordering::Relaxed);
@@ -112,6 +127,19 @@ impl PyNetref {
     /// The attributes that were seen to be methods.
     pub(crate) const fn methods(&self) -> &SeenMethods {
         &self.methods
+    }
+
+    /// The items that were read ahead, of an iterator.
+    pub(crate) fn ahead(&self) -> Option<&Arc<Ahead>> {
+        let id = self.id.get()?;
+        Some(self.ahead.get_or_init(|| Ahead::of(id.clone())))
+    }
+
+    /// Notes that it came with items of a container, if it is the first time that it came.
+    pub(crate) fn set_item(&self) {
+        if self.references.load(Ordering::Relaxed) == 1 {
+            self.is_item.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether it belongs to this connection.
@@ -208,6 +236,8 @@ impl PyNetref {
             complete: AtomicBool::new(true),
             listed: AtomicUsize::new(0),
             class_key: Mutex::new(None),
+            ahead: OnceLock::new(),
+            is_item: AtomicBool::new(false),
         })
     }
 
@@ -351,6 +381,9 @@ impl PyNetref {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.conn)?;
+        if let Some(ahead) = self.ahead.get() {
+            ahead.visit(&visit)?;
+        }
         self.method
             .as_ref()
             .map_or(Ok(()), |method| method.visit(&visit))
@@ -375,6 +408,12 @@ impl Drop for PyNetref {
             }
             // The object may be dying while an exception is on its way: keep that.
             let pending = PyErr::take(py);
+            let is_quiet = self.is_item.load(Ordering::Relaxed) || self.ahead.get().is_some();
+            if !is_quiet && state.is_here() {
+                // Its finalizer may do anything at the peer. What is in a container, or an iterator
+                // of one, stays as it is.
+                state.note_departure(py);
+            }
             state.release_proxy(engine, id, self.references.load(Ordering::Relaxed));
             if let Some(pending) = pending {
                 pending.restore(py);

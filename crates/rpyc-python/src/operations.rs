@@ -11,6 +11,7 @@ use rpyc_proto::model::Operations;
 use rpyc_proto::policy::{Access, Policy, Subject};
 
 use crate::model::{PyModel, Raised};
+use crate::peek;
 
 type Value<'py> = Bound<'py, PyAny>;
 
@@ -204,6 +205,26 @@ impl<'py> Operations for PyModel<'_, 'py> {
 
     fn pickle_buffers(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
         self.handle(intern!(self.py(), "_handle_pickle_buffers"), (object,))
+    }
+
+    fn read_ahead(
+        &mut self,
+        iterator: Value<'py>,
+        skip: Value<'py>,
+        count: Value<'py>,
+    ) -> Result<Value<'py>, Raised> {
+        let py = self.py();
+        let skip = peek::amount(&skip)?;
+        let count = peek::amount(&count)?;
+        if peek::may_look_ahead(&iterator) {
+            self.getattr(iterator.clone(), intern!(py, "__next__").clone().into_any())?;
+            return Ok(peek::take(&iterator, skip, count)?.into_any());
+        }
+        if let Ok(link) = self.conn.get().link() {
+            // The iterator may be anything, and run for long.
+            link.pass_on();
+        }
+        self.handle(intern!(py, "_handle_read_ahead"), (iterator, skip, count))
     }
 }
 

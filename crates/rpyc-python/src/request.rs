@@ -10,6 +10,7 @@ use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::wire::Writer;
 
+use crate::ahead;
 use crate::bulk::PyBulk;
 use crate::classes;
 use crate::deadlines::Limit;
@@ -149,6 +150,9 @@ pub(crate) fn send<'py>(
     waiter: Waiter,
 ) -> PyResult<u64> {
     conn.get().adopt();
+    if !waiter.is_quiet() {
+        conn.get().note_departure(conn.py());
+    }
     let seq = link.session().lock().take_seq();
     let mut out = conn.get().start(conn.py(), MessageKind::Request);
     dispatch::put_request(&mut out, conn.get().dialect(), seq, handler);
@@ -189,7 +193,12 @@ pub(crate) fn sync_within<'py>(
         return Err(expired);
     }
     let slot = Slot::new();
-    let seq = send(conn, link, handler, &args, Waiter::Thread(slot.clone()))?;
+    let waiter = if ahead::is_quiet(handler) {
+        Waiter::Quiet(slot.clone())
+    } else {
+        Waiter::Thread(slot.clone())
+    };
+    let seq = send(conn, link, handler, &args, waiter)?;
     let mut driver = PyDriver::waiting(conn, link);
     let mut is_ready = |_: &mut PyDriver<'_, 'py>| slot.is_ready();
     let waited = if timeout.is_over() {

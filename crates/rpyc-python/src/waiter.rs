@@ -14,12 +14,21 @@ use crate::result::PyAsyncResult;
 pub(crate) enum Waiter {
     /// A thread that waits for just this.
     Thread(Arc<Slot>),
+    /// The same, for an answer that tells nothing of what else happens at the peer, see `ahead`.
+    Quiet(Arc<Slot>),
     /// An asynchronous result.
     Result(Py<PyAsyncResult>),
     /// A Python callable, called with (is exception, object).
     Callback(Py<PyAny>),
     /// Nothing: the answer to a release.
     Nobody,
+}
+
+impl Waiter {
+    /// Whether an answer to it tells nothing of what else happens at the peer.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        matches!(self, Self::Quiet(_) | Self::Nobody)
+    }
 }
 
 /// Where one thread waits for one answer.

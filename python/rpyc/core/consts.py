@@ -41,6 +41,7 @@ HANDLE_INSTANCECHECK = 20
 # Extensions, which RPyC does not have: `protocol.md`, section 19.
 HANDLE_FEATURES = 100
 HANDLE_PICKLE_BUFFERS = 101
+HANDLE_READ_AHEAD = 102
 
 EXC_STOP_ITERATION = 1
 """Stands for a whole serialized exception whose class is exactly ``StopIteration``."""

@@ -86,6 +86,16 @@ _builtin_types: list[type] = [
     type(iter(())),
 ]
 
+_containers: list[Any] = [[], (), range(0), range(1 << 99), "", "\u20ac", b"", bytearray(), set()]
+_reversible: list[Any] = [[], {}, {}.values(), {}.items()]
+_plain_iterators: frozenset[type] = frozenset(
+    type(iterator)
+    for iterator in (*map(iter, _containers), *map(iter, _reversible), *map(reversed, _reversible))
+)
+"""The iterators of builtin containers: they run no code of the user, and can be copied."""
+
+_plain_iterator_names = frozenset(f"builtins.{cls.__name__}" for cls in _plain_iterators)
+
 _normalized_builtin_types: dict[str, type] = {
     f"{cls.__module__}.{cls.__name__}": cls for cls in _builtin_types
 }
@@ -177,6 +187,8 @@ def class_factory(
     cls: Any = NetrefMetaclass(name, (BaseNetref,), namespace)
     if namespace.get("__call__") in _native_calls:
         _rpyc.install_call(cls)
+    if name in _plain_iterator_names and namespace.get("__next__") in _native_nexts:
+        _rpyc.install_next(cls)
     made: type[BaseNetref] = cls
     return made
 
@@ -208,6 +220,10 @@ _native_calls: set[Any] = set()
 """The `__call__` methods that a native slot may stand in for."""
 
 
+_native_nexts: set[Any] = set()
+"""The `__next__` methods that a native slot may stand in for."""
+
+
 def _make_method(name: str, doc: str | None) -> Callable[..., Any]:
     """Make the method ``name`` of a class of proxies."""
     method: Callable[..., Any]
@@ -216,6 +232,10 @@ def _make_method(name: str, doc: str | None) -> Callable[..., Any]:
     elif name == "__call__":
         method = _call
         _native_calls.add(method)
+        return method
+    elif name == "__next__":
+        method = _next
+        _native_nexts.add(method)
         return method
     elif name == "__array__":
         method = _array
@@ -236,6 +256,14 @@ def _call(_self: BaseNetref, *args: Any, **kwargs: Any) -> Any:
 
 
 _call.__name__ = _call.__qualname__ = "__call__"
+
+
+def _next(_self: BaseNetref, *args: Any, **kwargs: Any) -> Any:
+    """Return the next item of the remote iterator; StopIteration if there is none."""
+    return syncreq(_self, consts.HANDLE_CALLATTR, "__next__", args, tuple(kwargs.items()))
+
+
+_next.__name__ = _next.__qualname__ = "__next__"
 
 
 def _array(self: BaseNetref, *args: Any, **kwargs: Any) -> Any:

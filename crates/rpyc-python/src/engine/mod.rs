@@ -29,6 +29,7 @@ use rpyc_proto::limits::Limits;
 use rpyc_proto::message::Dialect;
 use rpyc_proto::wire::{Reader, Writer};
 
+use crate::ahead::{self, Activity};
 use crate::bound::BoundThreads;
 use crate::brine;
 use crate::bulk::PyBulk;
@@ -76,6 +77,8 @@ pub(crate) struct Engine {
     hides_addresses: AtomicBool,
     /// Requests of the peer that are being performed by green threads.
     pub(crate) performing: AtomicUsize,
+    /// What the items that were read ahead depend on.
+    pub(crate) activity: Activity,
 }
 
 impl Engine {
@@ -258,6 +261,29 @@ impl Engine {
 
     /// Queues a release of references that we hold.
     pub(crate) fn push_release(&self, py: Python<'_>, encoded: &[u8], count: i64) {
+        self.push_unanswered(py, Handler::Del, |out| {
+            dispatch::put_target(out, encoded, 1);
+            dispatch::put_boxed_with(out, |out| out.put_int(count));
+        });
+    }
+
+    /// Notes that a message is about to be queued which may change the peer's containers, see
+    /// `ahead`.
+    pub(crate) fn note_departure(&self, py: Python<'_>) {
+        for (id, used) in self.activity.note_departure() {
+            self.push_unanswered(py, Handler::ReadAhead, |out| {
+                ahead::put_arguments(out, &id, used, 0);
+            });
+        }
+    }
+
+    /// Queues a request whose answer concerns nobody.
+    fn push_unanswered(
+        &self,
+        py: Python<'_>,
+        handler: Handler,
+        put_arguments: impl FnOnce(&mut Writer<PyBulk>),
+    ) {
         let Some(link) = self.link.get() else {
             return;
         };
@@ -269,10 +295,9 @@ impl Engine {
             let _ = session.begin_numbered(seq, Waiter::Nobody);
             seq
         };
-        let handler = i64::from(Handler::Del.number());
+        let handler = i64::from(handler.number());
         dispatch::put_request(&mut out, self.dialect(), seq, handler);
-        dispatch::put_target(&mut out, encoded, 1);
-        dispatch::put_boxed_with(&mut out, |out| out.put_int(count));
+        put_arguments(&mut out);
         if let Ok(frame) = seal(out, None) {
             link.push(frame);
         }
@@ -363,6 +388,7 @@ impl Engine {
             peer_features: OnceLock::new(),
             hides_addresses: AtomicBool::new(false),
             performing: AtomicUsize::new(0),
+            activity: Activity::default(),
         }
     }
 

@@ -152,6 +152,7 @@ impl Engine {
         let kind = payload
             .first()
             .and_then(|&kind| MessageKind::from_wire(i64::from(kind)));
+        slf.get().note_departure(slf.py());
         let mut out = slf
             .get()
             .start(slf.py(), kind.unwrap_or(MessageKind::Reply));

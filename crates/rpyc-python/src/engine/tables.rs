@@ -137,7 +137,9 @@ impl Engine {
             None => None,
             Some(Waiter::Callback(callback)) => Some(callback),
             Some(Waiter::Result(result)) => Some(result.into_any()),
-            Some(Waiter::Thread(slot)) => Some(Py::new(py, SlotCallback { slot })?.into_any()),
+            Some(Waiter::Thread(slot) | Waiter::Quiet(slot)) => {
+                Some(Py::new(py, SlotCallback { slot })?.into_any())
+            }
             Some(Waiter::Nobody) => {
                 Some(py.eval(c"lambda is_exc, obj: None", None, None)?.unbind())
             }
@@ -198,7 +200,7 @@ fn lose(conn: &Bound<'_, Engine>, waiter: Waiter) -> PyResult<()> {
         lost.into_value(py).into_any()
     };
     match waiter {
-        Waiter::Thread(_) | Waiter::Nobody => Ok(()),
+        Waiter::Thread(_) | Waiter::Quiet(_) | Waiter::Nobody => Ok(()),
         Waiter::Result(result) => {
             let result = result.into_bound(py);
             let error = error(&result.get().operation());

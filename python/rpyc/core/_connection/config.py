@@ -59,6 +59,9 @@ DEFAULT_CONFIG: dict[str, Any] = {
     # Noticing a peer that is gone, in seconds. None: not at all.
     "tcp_keepalive": 60,  # idle time after which the peer's system is probed
     "send_timeout": 300,  # how long the peer may take no byte, or leave bytes unacknowledged
+    # Items of a remote container's iterator that were read ahead are used within so many seconds. 0:
+    # nothing is read ahead.
+    "read_ahead": 0.01,
     # An attribute of a proxy that was seen to be a method is called by its name, in one request.
     "fold_method_calls": True,
     # Closing.

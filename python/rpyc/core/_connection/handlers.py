@@ -7,6 +7,7 @@ these for all. Subclasses override them. (``protocol.md``, section 14.)
 from __future__ import annotations
 
 import builtins
+import contextlib
 import itertools
 import pickle
 import sys
@@ -26,6 +27,8 @@ _COMPARISONS = frozenset({"__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__g
 
 class Handlers(_rpyc.Engine):
     """The handlers of a connection."""
+
+    _HANDLERS: dict[int, Handler]
 
     @property
     def _local_objects(self) -> LocalObjects:
@@ -60,6 +63,7 @@ class Handlers(_rpyc.Engine):
             consts.HANDLE_INSTANCECHECK: cls._handle_instancecheck,
             consts.HANDLE_FEATURES: cls._handle_features,
             consts.HANDLE_PICKLE_BUFFERS: cls._handle_pickle_buffers,
+            consts.HANDLE_READ_AHEAD: cls._handle_read_ahead,
         }
 
     def _access_attr(
@@ -251,6 +255,15 @@ class Handlers(_rpyc.Engine):
             with buffer.raw() as view:
                 parts.append((not view.readonly, bytes(view)))
         return data, tuple(parts)
+
+    def _handle_read_ahead(self, obj: Any, skip: int, count: int) -> tuple[bool, tuple[Any, ...]]:
+        # The engine looks ahead in builtin iterators itself. All others give one item as ever,
+        # through the handler that programs override.
+        call = self._HANDLERS[consts.HANDLE_CALLATTR]
+        with contextlib.suppress(StopIteration):
+            for _ in range(skip):
+                call(self, obj, "__next__", ())
+        return False, (call(self, obj, "__next__", ()),) if count else ()
 
 
 def _raisable(exc: Any) -> Any:

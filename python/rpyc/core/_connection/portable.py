@@ -14,7 +14,7 @@ from typing import Any
 
 from rpyc._rpyc import AsyncResult
 from rpyc.core import brine, consts, netref, vinegar
-from rpyc.core._connection.handlers import Handler, Handlers
+from rpyc.core._connection.handlers import Handlers
 from rpyc.core._connection.views import Callback, ProxyCache, RequestCallbacks
 from rpyc.core.netref import BaseNetref, IdPack
 
@@ -33,7 +33,6 @@ class PortablePath(Handlers):
 
     _closed: bool
     _last_traceback: TracebackType | None
-    _HANDLERS: dict[int, Handler]
     _netref_classes_cache: dict[IdPack, type[BaseNetref]]
 
     @property
