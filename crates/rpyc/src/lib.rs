@@ -16,6 +16,7 @@
 //! | module | what it is about |
 //! |---|---|
 //! | [`link`] | one connection: who reads, who waits, how frames leave |
+//! | [`Server`] | accepts connections and serves a root object to each |
 //! | [`transport`] | sockets, pipes and memory, behind one trait |
 
 mod address;
@@ -31,6 +32,7 @@ mod netref;
 mod object;
 mod pending;
 pub mod random;
+mod server;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]
@@ -47,13 +49,14 @@ pub use config::{Config, Limits};
 pub use connect::{Connector, connect};
 pub use connection::Connection;
 pub use convert::{ConversionError, FromValue, IntoOutcome, IntoValue};
-pub use error::{ConnectError, ConnectionLost, Error, Exception, Result, TimedOut};
+pub use error::{BindError, ConnectError, ConnectionLost, Error, Exception, Result, TimedOut};
 pub use netref::{Comparison, Netref, NetrefIter, Operator};
 pub use object::{
     Callable, ContextManager, Function, Iter, LaterReply, Member, Method, Object, Reply, function,
     raw_function,
 };
 pub use pending::AsyncResult;
+pub use server::{Opening, PeerInfo, Server, ServerBuilder};
 #[cfg(feature = "tokio")]
 pub use tokio::{AsyncConnection, AsyncServer};
 pub use value::{Slice, Value};

@@ -110,6 +110,7 @@ impl Driver<Stream> for BlockingDriver<'_> {
     }
 
     fn arrived(&mut self, payload: Payload<Bytes>) -> Result<(), Arc<End>> {
+        self.peer.handling.fetch_add(1, Ordering::AcqRel);
         match self.peer.handle(payload, self) {
             Ok(Handled::Done) => {}
             Ok(Handled::Later { seq, future }) => {
@@ -118,6 +119,7 @@ impl Driver<Stream> for BlockingDriver<'_> {
             }
             Err(cause) => self.peer.finish(cause),
         }
+        self.peer.handling.fetch_sub(1, Ordering::AcqRel);
         Ok(())
     }
 

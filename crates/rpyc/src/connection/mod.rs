@@ -10,6 +10,7 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -187,15 +188,47 @@ impl Connection {
 
     /// Ends the connection: the peer is told, and whoever waits is too.
     pub fn close(&self) {
-        if self.0.wire.end().is_none() {
-            let request = self.0.request(Handler::Close, |model, out| {
-                boxing::put_boxed(model, out, &Value::Tuple(Vec::new())).map_err(Error::from)
-            });
-            let result = request.send();
+        if self.say_goodbye() {
             self.flush();
-            result.cancel();
         }
         self.0.finish(EndCause::Closed);
+    }
+
+    /// As [`close`](Self::close), but waits for nothing: what can't be sent at once is not sent.
+    pub(crate) fn hang_up(&self) {
+        self.say_goodbye();
+        self.0.finish(EndCause::Closed);
+    }
+
+    /// Tells the peer that the connection ends, unless it has ended.
+    fn say_goodbye(&self) -> bool {
+        if self.0.wire.end().is_some() {
+            return false;
+        }
+        let request = self.0.request(Handler::Close, |model, out| {
+            boxing::put_boxed(model, out, &Value::Tuple(Vec::new())).map_err(Error::from)
+        });
+        request.send().cancel();
+        true
+    }
+
+    /// Whether nothing is going on: no message is being handled, or waits to be, or to be sent.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let link = self.0.wire.link();
+        self.0.handling.load(Ordering::Acquire) == 0
+            && link.is_none_or(|link| !link.has_input() && !link.has_unsent())
+    }
+
+    /// Whether messages wait to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.0.wire.link().is_some_and(Link::has_unsent)
+    }
+
+    /// See [`Link::on_unread`].
+    pub(crate) fn on_unread(&self, callback: impl Fn() + Send + Sync + 'static) {
+        if let Some(link) = self.0.wire.link() {
+            link.on_unread(callback);
+        }
     }
 
     fn flush(&self) {

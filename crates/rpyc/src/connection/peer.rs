@@ -1,7 +1,7 @@
 //! One end of a connection, whoever drives it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -36,6 +36,8 @@ pub(crate) struct Peer {
     pub(super) exports: Mutex<Exports<Value>>,
     netrefs: Netrefs,
     dialect: AtomicU8,
+    /// Messages that are being handled by threads.
+    pub(super) handling: AtomicUsize,
     /// `on_disconnect` was called.
     ended: AtomicBool,
 }
@@ -50,6 +52,7 @@ impl Peer {
             exports: Mutex::default(),
             netrefs: Netrefs::default(),
             dialect: AtomicU8::new(Dialect::V6 as u8),
+            handling: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         }
     }

@@ -1,5 +1,6 @@
 //! What can go wrong: with connecting, and with what is done over a connection.
 
+mod bind;
 mod builtins;
 mod connect;
 mod exception;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use rpyc_proto::model::ProtocolError;
 
+pub use bind::BindError;
 pub use connect::ConnectError;
 pub use exception::Exception;
 

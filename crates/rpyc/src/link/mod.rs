@@ -117,7 +117,11 @@ pub struct Link<T: Transport, W> {
     ended: OnceLock<Arc<End>>,
     /// Sending failed, and nobody has looked yet for what had arrived by then.
     undrained: AtomicBool,
+    unread: OnceLock<Unread>,
 }
+
+/// What is called when payloads are left unread.
+type Unread = Box<dyn Fn() + Send + Sync>;
 
 impl<T: Transport, W> fmt::Debug for Link<T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,6 +146,7 @@ impl<T: Transport, W> Link<T, W> {
             ending: OnceLock::new(),
             ended: OnceLock::new(),
             undrained: AtomicBool::new(false),
+            unread: OnceLock::new(),
         }
     }
 
@@ -173,6 +178,18 @@ impl<T: Transport, W> Link<T, W> {
         self.inbox
             .try_lock()
             .is_some_and(|mut inbox| inbox.settle())
+    }
+
+    /// Has `callback` called when a thread stops waiting, leaves payloads that it received unread,
+    /// and nobody else reads. For whoever serves only when the transport has something: these are in
+    /// memory already. Can be set once; no lock is held when it is called.
+    pub fn on_unread(&self, callback: impl Fn() + Send + Sync + 'static) {
+        let _ = self.unread.set(Box::new(callback));
+    }
+
+    /// Whether frames are queued, or being sent.
+    pub fn has_unsent(&self) -> bool {
+        self.outbox.is_busy()
     }
 
     /// Whether the calling thread holds the read role.
@@ -216,6 +233,12 @@ impl<T: Transport, W> Link<T, W> {
         let me = Parker::current();
         let result = self.wait_as(&me, driver, until, deadline);
         self.roles.leave(&me);
+        if let Some(unread) = self.unread.get()
+            && !self.roles.is_taken()
+            && self.has_input()
+        {
+            unread();
+        }
         if result.is_ok() && self.has_output() {
             // Answers to what was handled meanwhile. They go out even if the wait's time is over.
             self.flush(

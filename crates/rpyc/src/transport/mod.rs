@@ -4,7 +4,7 @@ mod busy;
 mod liveness;
 mod memory;
 mod pipe;
-mod poll;
+pub(crate) mod poll;
 mod socket;
 mod stream;
 

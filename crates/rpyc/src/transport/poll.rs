@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// Waits for events on up to two descriptors. A signal or the timeout gives no events.
-pub(super) fn wait(
+pub(crate) fn wait(
     wanted: &[(BorrowedFd<'_>, PollFlags)],
     timeout: Option<Duration>,
 ) -> io::Result<PollFlags> {

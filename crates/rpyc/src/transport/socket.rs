@@ -63,7 +63,8 @@ impl<B> Socket<B> {
     ///
     /// # Errors
     /// The descriptor is no connected socket.
-    pub fn new(fd: OwnedFd, busy_poll: Duration) -> io::Result<Self> {
+    pub fn new(fd: impl Into<Arc<OwnedFd>>, busy_poll: Duration) -> io::Result<Self> {
+        let fd = fd.into();
         let family = sockopt::socket_domain(&fd)?;
         let tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6);
         let local = !tcp || peer_is_loopback(&fd);
@@ -71,7 +72,7 @@ impl<B> Socket<B> {
             sockopt::set_tcp_nodelay(&fd, true)?;
         }
         Ok(Self {
-            fd: Mutex::new(Some(Arc::new(fd))),
+            fd: Mutex::new(Some(fd)),
             tcp,
             local,
             slice: AtomicU8::new(Slice::Unset as u8),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BulkOf, Memory, Pipe, Received, SendQueue, Socket, Transport};
@@ -27,7 +28,12 @@ impl Stream {
     /// # Errors
     /// It is no connected stream socket.
     pub fn socket(socket: impl Into<OwnedFd>, config: &Config) -> io::Result<Self> {
-        Socket::new(socket.into(), config.busy_poll).map(Self::Socket)
+        Self::shared_socket(Arc::new(socket.into()), config)
+    }
+
+    /// A socket that others hold, too, to see what happens to it.
+    pub(crate) fn shared_socket(socket: Arc<OwnedFd>, config: &Config) -> io::Result<Self> {
+        Socket::new(socket, config.busy_poll).map(Self::Socket)
     }
 }
 

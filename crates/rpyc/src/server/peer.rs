@@ -1,0 +1,44 @@
+//! Who connected.
+
+use std::net::SocketAddr;
+
+/// What a server knows of the peer when a connection is open, before the first message.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    name: String,
+    address: Option<SocketAddr>,
+    identity: Option<String>,
+}
+
+impl PeerInfo {
+    pub(crate) const fn new(name: String, address: Option<SocketAddr>) -> Self {
+        Self {
+            name,
+            address,
+            identity: None,
+        }
+    }
+
+    /// Who it is, for texts: `127.0.0.1:40312`, or `unix:/path` of the server's socket.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address it connected from; `None` for Unix sockets.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Whom the authenticator found it to be.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
+    /// Sets whom the peer was found to be. For authenticators.
+    pub fn set_identity(&mut self, identity: impl Into<String>) {
+        self.identity = Some(identity.into());
+    }
+}

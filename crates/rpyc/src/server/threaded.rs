@@ -1,0 +1,79 @@
+//! From a socket to a connection, and a thread that serves it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::builder::Kind;
+use super::opening::Opening;
+use super::peer::PeerInfo;
+use super::{Arc, Shared};
+use crate::connection::Connection;
+
+/// Opens a connection and serves it to its end, in this thread.
+pub(super) fn serve(shared: &Arc<Shared>, key: u64, opening: Opening, peer: PeerInfo) {
+    if let Some((opening, peer)) = shared.shake_hands(key, opening, peer)
+        && let Some(conn) = shared.begin(key, opening, &peer)
+    {
+        match conn.serve_all() {
+            Ok(()) => log::debug!("{}: {} has left", shared.address(), peer.name()),
+            Err(error) => log::info!("{}: {error}", shared.address()),
+        }
+    }
+    shared.connections.remove(key);
+}
+
+impl Shared {
+    /// Makes sure who the peer is. `None`: it is not served.
+    pub(super) fn shake_hands(
+        &self,
+        _key: u64,
+        opening: Opening,
+        peer: PeerInfo,
+    ) -> Option<(Opening, PeerInfo)> {
+        Some((opening, peer))
+    }
+
+    /// Makes the root object and the connection. `None`: there is none.
+    pub(super) fn begin(&self, key: u64, opening: Opening, peer: &PeerInfo) -> Option<Connection> {
+        let address = self.address();
+        if self.settings.kind == Kind::OneShot {
+            if !self.connections.take() {
+                return None;
+            }
+            self.listener.close();
+        }
+        // The factory is the user's code.
+        let root = catch_unwind(AssertUnwindSafe(|| (self.settings.service)(peer)));
+        let root = match root {
+            Ok(Ok(root)) => root,
+            Ok(Err(error)) => {
+                log::error!("{address}: the factory made no root object: {error}");
+                return None;
+            }
+            Err(_) => {
+                log::error!("{address}: the factory of root objects panicked");
+                return None;
+            }
+        };
+        let stream = match opening.into_stream(&self.settings.config) {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::info!("{address}: {} is gone: {error}", peer.name());
+                return None;
+            }
+        };
+        match Connection::over(stream, peer.name(), self.settings.config.clone(), root) {
+            Ok(conn) if self.connections.opened(key, &conn) => Some(conn),
+            Ok(conn) => {
+                conn.hang_up();
+                None
+            }
+            Err(exception) => {
+                log::info!(
+                    "{address}: on_connect turned {} away: {exception}",
+                    peer.name()
+                );
+                None
+            }
+        }
+    }
+}
