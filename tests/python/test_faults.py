@@ -346,6 +346,7 @@ EXITS = {
     "background": "background = rpyc.BgServingThread(conn)",
     "waiting-thread": "import threading; threading.Thread(target=conn.root.wait, daemon=True).start()",
     "outstanding": "results = [rpyc.async_(conn.root.same)(n) for n in range(20)]",
+    "heartbeat": "rpyc.core._connection.heartbeat.watch(conn, 0.1); conn.ping()",
     "cycle": "conn.me = conn; conn.kept = conn.root.make()",
 }
 

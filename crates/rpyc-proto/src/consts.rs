@@ -108,6 +108,9 @@ wire_enum! {
         Features = 100,
         /// The pickled object with its large buffers apart. An extension.
         PickleBuffers = 101,
+        /// Asks for signs of life: the connection is to send an empty frame every so many seconds.
+        /// An extension.
+        Heartbeat = 110,
         /// The next items of an iterator, which it has not given out yet but the first. An
         /// extension.
         ReadAhead = 102,

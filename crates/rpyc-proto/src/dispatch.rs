@@ -93,6 +93,14 @@ pub fn peek_release<B>(payload: &Payload<B>, body: usize) -> Option<(IdPack<'_>,
     Some((id, reader.small_int("").ok()?))
 }
 
+/// The handler that a request asks for, if it is a known one.
+#[must_use]
+pub fn peek_handler<B>(payload: &Payload<B>, body: usize) -> Option<Handler> {
+    let mut reader = payload.reader_at(body);
+    reader.tuple_of(2, "").ok()?;
+    read_handler(&mut reader)
+}
+
 /// The handler, if the next value is the number of one.
 ///
 /// Python finds the handler 1 by the keys True and 1.0 as well, and so do RPyC's peers.
@@ -218,6 +226,10 @@ pub fn dispatch<M: Operations>(
         Handler::Features => {
             take!(0..=0);
             model.features()
+        }
+        Handler::Heartbeat => {
+            take!(1..=1);
+            model.heartbeat(next!())
         }
         Handler::PickleBuffers => {
             take!(1..=1);

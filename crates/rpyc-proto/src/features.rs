@@ -15,11 +15,13 @@ pub enum Feature {
     PickleBuffers,
     /// The handler [`ReadAhead`](crate::consts::Handler::ReadAhead).
     ReadAhead,
+    /// The handler [`Heartbeat`](crate::consts::Handler::Heartbeat).
+    Heartbeat,
 }
 
 impl Feature {
     /// All extensions.
-    pub const ALL: &[Self] = &[Self::PickleBuffers, Self::ReadAhead];
+    pub const ALL: &[Self] = &[Self::PickleBuffers, Self::ReadAhead, Self::Heartbeat];
 
     /// Its name on the wire.
     #[must_use]
@@ -27,6 +29,7 @@ impl Feature {
         match self {
             Self::PickleBuffers => "pickle_buffers",
             Self::ReadAhead => "read_ahead",
+            Self::Heartbeat => "heartbeat",
         }
     }
 

@@ -200,6 +200,11 @@ pub trait Operations: ObjectModel {
     fn features(&mut self) -> Result<Self::Value, Self::Error> {
         Err(ProtocolError::Unsupported(Handler::Features).into())
     }
+    /// Sends signs of life from now on: an empty frame at least every so many seconds.
+    fn heartbeat(&mut self, seconds: Self::Value) -> Result<Self::Value, Self::Error> {
+        drop(seconds);
+        Err(ProtocolError::Unsupported(Handler::Heartbeat).into())
+    }
     /// The pickled object and its large buffers: a pair of bytes and a tuple of pairs of whether the
     /// buffer may be written to and its bytes.
     fn pickle_buffers(&mut self, object: Self::Value) -> Result<Self::Value, Self::Error> {

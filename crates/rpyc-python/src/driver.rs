@@ -223,7 +223,7 @@ impl<'py> PyDriver<'_, 'py> {
                     result.get().complete(&result, is_exception, object)
                 });
             }
-            Waiter::Callback(callback) => {
+            Waiter::Callback(callback) | Waiter::Own(callback) => {
                 let callback = callback.into_bound(self.py());
                 return self.complete_with(is_exception, &payload, body, |is_exception, object| {
                     callback.call1((is_exception, object)).map(drop)

@@ -203,6 +203,10 @@ impl<'py> Operations for PyModel<'_, 'py> {
         self.handle(intern!(self.py(), "_handle_features"), ())
     }
 
+    fn heartbeat(&mut self, seconds: Value<'py>) -> Result<Value<'py>, Raised> {
+        self.handle(intern!(self.py(), "_handle_heartbeat"), (seconds,))
+    }
+
     fn pickle_buffers(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
         self.handle(intern!(self.py(), "_handle_pickle_buffers"), (object,))
     }

@@ -10,10 +10,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rpyc::link::Inbox;
-use rpyc::transport::{BulkOf, Pipe, Received, SendQueue, Socket, Transport};
+use rpyc::transport::{BulkOf, Peeked, Pipe, Received, SendQueue, Socket, Transport, unread};
 use rpyc_proto::wire::Payload;
 
 use crate::bulk::PyBulkBuffer;
+use crate::engine::duplicate;
 
 /// The longest single `poll` of a Python channel: a close is noticed within it.
 const POLL_SLICE: Duration = Duration::from_millis(250);
@@ -91,6 +92,23 @@ impl Transport for PyTransport {
         }
     }
 
+    fn peek(&self, first: &mut [u8]) -> io::Result<Peeked> {
+        match self {
+            Self::Socket(socket) => socket.peek(first),
+            Self::Pipe(pipe) => pipe.peek(first),
+            Self::Channel(channel) => Ok(channel.peek()),
+        }
+    }
+
+    fn skip(&self, count: usize) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.skip(count),
+            Self::Pipe(pipe) => pipe.skip(count),
+            // Nothing of it can be seen beforehand.
+            Self::Channel(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     fn is_local(&self) -> bool {
         match self {
             Self::Socket(socket) => socket.is_local(),
@@ -143,6 +161,22 @@ impl PyChannel {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
                 Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Looks at the descriptor below, if there is one.
+    fn peek(&self) -> Peeked {
+        Python::attach(|py| {
+            let fd = self
+                .channel
+                .call_method0(py, intern!(py, "fileno"))
+                .and_then(|fd| fd.extract(py))
+                .and_then(duplicate);
+            // Whatever kind of file it is: a system that can't tell tells nothing.
+            match fd.map_or(0, |fd| unread(&fd)) {
+                0 => Peeked::Nothing,
+                all => Peeked::Bytes { seen: 0, all },
             }
         })
     }

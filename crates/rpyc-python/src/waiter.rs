@@ -20,6 +20,8 @@ pub(crate) enum Waiter {
     Result(Py<PyAsyncResult>),
     /// A Python callable, called with (is exception, object).
     Callback(Py<PyAny>),
+    /// A Python callable of the connection itself, called likewise; no code of the user.
+    Own(Py<PyAny>),
     /// Nothing: the answer to a release.
     Nobody,
 }

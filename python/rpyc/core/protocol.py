@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpyc import _rpyc
 from rpyc.core import async_, brine, consts, netref
+from rpyc.core._connection import heartbeat
 from rpyc.core._connection.config import DEFAULT_CONFIG, STRICT
 from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.extensions import Extensions
@@ -131,6 +132,8 @@ class Connection(Extensions):
             self._bind_to_threads()
         self._open()
         self._closed = False
+        if self._config["heartbeat"] is not None:
+            heartbeat.watch(self, self._config["heartbeat"])
 
     def _open(self) -> None:
         """Give the channel to the engine: natively if it is a plain one."""
@@ -337,6 +340,9 @@ class Connection(Extensions):
         finally:
             self._cleanup()
 
+    def _handle_heartbeat(self, seconds: float) -> None:
+        heartbeat.beat(self, seconds)
+
     def _on_link_end(self) -> None:
         """The engine found that the link has ended."""
         if not self._closed:
@@ -348,6 +354,7 @@ class Connection(Extensions):
             return
         self._closed = True
         self._finish()
+        heartbeat.forget(self)
         root = self._local_root
         try:
             with contextlib.suppress(EOFError):

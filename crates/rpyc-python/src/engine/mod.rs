@@ -9,6 +9,7 @@ mod extensions;
 mod opening;
 mod serving;
 mod tables;
+mod tending;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -44,6 +45,7 @@ use crate::threads;
 use crate::transport::PyTransport;
 use crate::waiter::Waiter;
 use opening::Liveness;
+pub(crate) use opening::duplicate;
 
 /// The link of a Python connection.
 pub(crate) type PyLink = Link<PyTransport, Waiter>;

@@ -18,7 +18,8 @@ use crate::bound::{BoundThreads, PREFIX};
 use crate::transport::PyTransport;
 
 #[expect(unsafe_code, reason = "a descriptor arrives as a number")]
-fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
+/// A descriptor of our own for the file of another one.
+pub(crate) fn duplicate(fd: RawFd) -> PyResult<OwnedFd> {
     if fd < 0 {
         return Err(PyEOFError::new_err("stream has been closed"));
     }

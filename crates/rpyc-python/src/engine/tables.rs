@@ -135,7 +135,7 @@ impl Engine {
         let taken = self.link()?.session().lock().cancel(seq);
         Ok(match taken {
             None => None,
-            Some(Waiter::Callback(callback)) => Some(callback),
+            Some(Waiter::Callback(callback) | Waiter::Own(callback)) => Some(callback),
             Some(Waiter::Result(result)) => Some(result.into_any()),
             Some(Waiter::Thread(slot) | Waiter::Quiet(slot)) => {
                 Some(Py::new(py, SlotCallback { slot })?.into_any())
@@ -206,7 +206,7 @@ fn lose(conn: &Bound<'_, Engine>, waiter: Waiter) -> PyResult<()> {
             let error = error(&result.get().operation());
             PyAsyncResult::lose(&result, error)
         }
-        Waiter::Callback(callback) => {
+        Waiter::Callback(callback) | Waiter::Own(callback) => {
             let callback = callback.into_bound(py);
             if let Ok(result) = callback.cast::<PyAsyncResult>() {
                 return PyAsyncResult::lose(result, error(&result.get().operation()));

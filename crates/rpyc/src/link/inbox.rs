@@ -81,6 +81,20 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
         polled
     }
 
+    /// The next payload, if it is one that is `wanted`.
+    pub fn take_if(
+        &mut self,
+        wanted: impl FnOnce(&Payload<B::Done>) -> bool,
+    ) -> Option<Payload<B::Done>> {
+        self.settle();
+        if !self.ready.front().is_some_and(wanted) {
+            return None;
+        }
+        let payload = self.ready.pop_front()?;
+        self.ready_bytes -= payload.len();
+        Some(payload)
+    }
+
     /// Looks for a complete payload in what was received. Tells whether [`take`](Self::take) has
     /// something to say.
     pub fn settle(&mut self) -> bool {

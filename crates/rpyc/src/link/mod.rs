@@ -28,6 +28,7 @@ mod roles;
 mod sending;
 mod slot;
 mod stall;
+mod tending;
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use parker::{Parker, Sleep, Source};
 use roles::{Roles, Turn};
 pub use slot::Slot;
 use stall::Stall;
+pub use tending::Signs;
 
 /// The longest single wait for bytes while frames are being sent. A sender that gives up can't wake a
 /// thread that waits in the kernel: it finds the frames that were left after this time.
@@ -110,6 +112,8 @@ pub struct Link<T: Transport, W> {
     inbox: Mutex<Inbox<T::Buffer>>,
     outbox: Outbox<BulkOf<T>>,
     stall: Stall,
+    /// Signs of life of the peer so far.
+    heard: AtomicU64,
     /// Messages handled so far.
     handled: AtomicU64,
     /// The stream ended, but payloads that arrived before may still be waiting.
@@ -142,6 +146,7 @@ impl<T: Transport, W> Link<T, W> {
             inbox: Mutex::new(Inbox::new(limits, prefix)),
             outbox: Outbox::default(),
             stall: Stall::default(),
+            heard: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             ending: OnceLock::new(),
             ended: OnceLock::new(),
@@ -407,6 +412,7 @@ impl<T: Transport, W> Link<T, W> {
                 self.note_received(received, cut);
                 return;
             }
+            self.note_heard();
             // A part of a frame. However slowly the rest comes, the slice is not prolonged.
             if slice != Some(Duration::ZERO) {
                 slice = over.map(remaining);
@@ -429,6 +435,13 @@ impl<T: Transport, W> Link<T, W> {
             }
         }
         inbox.has_payload()
+    }
+
+    /// The peer gave a sign of life.
+    fn note_heard(&self) {
+        // Only the holder of the read role, or the sender, comes here; a lost count is no loss.
+        let heard = self.heard.load(Ordering::Relaxed);
+        self.heard.store(heard.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Keeps the end of the stream, if this is it. `cut`: a part of a message is here.

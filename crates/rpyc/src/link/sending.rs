@@ -9,7 +9,7 @@ use super::outbox::Flushed;
 use super::parker::Parker;
 use super::{Driver, End, EndCause, Link, is_over, remaining, shorter};
 use crate::sync::{Instant, Ordering};
-use crate::transport::{BulkOf, Transport};
+use crate::transport::{BulkOf, Received, Transport};
 
 impl<T: Transport, W> Link<T, W> {
     /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
@@ -83,6 +83,7 @@ impl<T: Transport, W> Link<T, W> {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     if sender.queue().position() != before {
                         self.stall.is_over();
+                        self.note_heard();
                     } else if let Some(limit) = self.stall.goes_on() {
                         self.finish(EndCause::Stuck(limit));
                         return Flushed::Ended;
@@ -137,6 +138,9 @@ impl<T: Transport, W> Link<T, W> {
                 if let Some(inbox) = &mut inbox {
                     let received = self.transport.receive(inbox, Some(Duration::ZERO));
                     inbox.absorb();
+                    if matches!(received, Ok(Received::Data)) {
+                        self.note_heard();
+                    }
                     self.note_received(received, false);
                 }
             }

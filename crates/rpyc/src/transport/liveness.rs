@@ -4,12 +4,21 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::io::ioctl_fionread;
 use rustix::net::{AddressFamily, sockopt};
 
 /// Seconds between two probes of an idle connection, and how many go unanswered before it is given
 /// up. Where a limit for unacknowledged bytes is set, Linux goes by that instead (tcp(7)).
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 5;
+
+/// How many bytes a socket or pipe has received that nobody has read. 0 if the system can't tell.
+pub fn unread(fd: impl AsFd) -> usize {
+    ioctl_fionread(fd)
+        .ok()
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(0)
+}
 
 /// Sets up a connected TCP socket to notice that its peer is gone. Does nothing to other sockets.
 ///

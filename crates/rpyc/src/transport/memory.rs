@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rpyc_proto::wire::BulkBuffer;
 
-use super::{BulkOf, Received, SendQueue, Transport};
+use super::{BulkOf, Peeked, Received, SendQueue, Transport};
 use crate::link::Inbox;
 
 /// One end of a connection in memory.
@@ -132,6 +132,33 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Memory<B> {
                 return Ok(false);
             }
         }
+    }
+
+    fn peek(&self, first: &mut [u8]) -> io::Result<Peeked> {
+        let state = self.shared.state.lock();
+        let way = &state.ways[self.side];
+        if way.is_empty() {
+            return Ok(if state.closed {
+                Peeked::End
+            } else {
+                Peeked::Nothing
+            });
+        }
+        let seen = first.len().min(way.len());
+        for (target, &byte) in first.iter_mut().zip(way) {
+            *target = byte;
+        }
+        let all = way.len();
+        Ok(Peeked::Bytes { seen, all })
+    }
+
+    fn skip(&self, count: usize) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let way = &mut state.ways[self.side];
+        let count = count.min(way.len());
+        way.drain(..count);
+        self.shared.changed.notify_all();
+        Ok(())
     }
 
     fn is_local(&self) -> bool {

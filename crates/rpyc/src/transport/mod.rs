@@ -18,7 +18,7 @@ use rpyc_proto::wire::frame::Frame;
 use crate::link::Inbox;
 
 pub use busy::forget_polling_threads;
-pub use liveness::notice_lost_peer;
+pub use liveness::{notice_lost_peer, unread};
 pub use memory::{Memory, memory_pair};
 pub use pipe::Pipe;
 pub use socket::Socket;
@@ -97,6 +97,22 @@ pub enum Received {
     End,
 }
 
+/// What has arrived and was not received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peeked {
+    /// This many bytes were seen, and as many have arrived in all.
+    Bytes {
+        /// Bytes that were copied.
+        seen: usize,
+        /// Bytes that have arrived.
+        all: usize,
+    },
+    /// Nothing, or nothing is known.
+    Nothing,
+    /// The end of the stream, and nothing before it.
+    End,
+}
+
 /// An exclusive way to one peer.
 ///
 /// One thread sends and one receives at a time; the [`Link`](crate::link::Link) sees to that. Errors
@@ -128,6 +144,25 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// Fatal ones.
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool>;
+
+    /// Looks at what has arrived and was not received, without taking it or waiting. Fills `first`
+    /// with the first bytes, as far as the transport can.
+    ///
+    /// # Errors
+    /// Fatal ones.
+    fn peek(&self, first: &mut [u8]) -> io::Result<Peeked> {
+        let _ = first;
+        Ok(Peeked::Nothing)
+    }
+
+    /// Throws away the next bytes, which a [`peek`](Self::peek) has seen.
+    ///
+    /// # Errors
+    /// Fatal ones.
+    fn skip(&self, count: usize) -> io::Result<()> {
+        let _ = count;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Whether the peer is on this machine, so that compressing never pays.
     fn is_local(&self) -> bool;

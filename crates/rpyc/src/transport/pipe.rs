@@ -11,7 +11,7 @@ use rpyc_proto::wire::BulkBuffer;
 use rustix::event::PollFlags;
 use rustix::io::{Errno, read, writev};
 
-use super::{BulkOf, Received, SendQueue, Transport, poll};
+use super::{BulkOf, Peeked, Received, SendQueue, Transport, poll, unread};
 use crate::link::Inbox;
 
 /// The kernel's least pipe capacity that a writable pipe can take at once, in bytes.
@@ -117,6 +117,26 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
         }
         let ready = poll::wait(&wanted, Some(timeout.min(SLICE)))?;
         Ok(ready.intersects(PollFlags::IN | PollFlags::HUP))
+    }
+
+    fn peek(&self, _: &mut [u8]) -> io::Result<Peeked> {
+        let ends = self.ends()?;
+        let all = unread(&ends.incoming);
+        if all > 0 {
+            // A pipe can't be looked into.
+            return Ok(Peeked::Bytes { seen: 0, all });
+        }
+        let ready = poll::wait(
+            &[(ends.incoming.as_fd(), PollFlags::IN)],
+            Some(Duration::ZERO),
+        )?;
+        Ok(
+            if ready.contains(PollFlags::HUP) && !ready.contains(PollFlags::IN) {
+                Peeked::End
+            } else {
+                Peeked::Nothing
+            },
+        )
     }
 
     fn is_local(&self) -> bool {

@@ -17,7 +17,7 @@ use rustix::net::{
 };
 
 use super::busy::BusyPoll;
-use super::{BulkOf, Received, SendQueue, Transport, poll};
+use super::{BulkOf, Peeked, Received, SendQueue, Transport, poll, unread};
 use crate::link::Inbox;
 
 /// How many pieces go into one system call; the kernel takes up to 1024.
@@ -214,6 +214,34 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         };
         let ready = poll::wait(&[(fd.as_fd(), wanted)], Some(timeout))?;
         Ok(ready.intersects(PollFlags::IN))
+    }
+
+    fn peek(&self, first: &mut [u8]) -> io::Result<Peeked> {
+        let fd = self.fd()?;
+        match recv(&fd, first, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Ok(Peeked::End),
+            Ok((_, seen)) => {
+                let all = unread(&fd).max(seen);
+                Ok(Peeked::Bytes { seen, all })
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Peeked::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn skip(&self, mut count: usize) -> io::Result<()> {
+        let fd = self.fd()?;
+        let mut scratch = [0; 1024];
+        while count > 0 {
+            let room = count.min(scratch.len());
+            match recv(&fd, &mut scratch[..room], RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((_, taken)) => count -= taken,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn is_local(&self) -> bool {

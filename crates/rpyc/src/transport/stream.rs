@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BulkOf, Memory, Pipe, Received, SendQueue, Socket, Transport};
+use super::{BulkOf, Memory, Peeked, Pipe, Received, SendQueue, Socket, Transport};
 use crate::brine::BytesBuffer;
 use crate::config::Config;
 use crate::link::Inbox;
@@ -64,6 +64,14 @@ impl Transport for Stream {
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
         each!(self, transport => transport.wait_to_send(or_read, timeout))
+    }
+
+    fn peek(&self, first: &mut [u8]) -> io::Result<Peeked> {
+        each!(self, transport => transport.peek(first))
+    }
+
+    fn skip(&self, count: usize) -> io::Result<()> {
+        each!(self, transport => transport.skip(count))
     }
 
     fn is_local(&self) -> bool {

@@ -59,6 +59,7 @@ DEFAULT_CONFIG: dict[str, Any] = {
     # Noticing a peer that is gone, in seconds. None: not at all.
     "tcp_keepalive": 60,  # idle time after which the peer's system is probed
     "send_timeout": 300,  # how long the peer may take no byte, or leave bytes unacknowledged
+    "heartbeat": None,  # how long it may give no sign of life; None: for ever
     # Items of a remote container's iterator that were read ahead are used within so many seconds. 0:
     # nothing is read ahead.
     "read_ahead": 0.01,

@@ -63,6 +63,7 @@ class Handlers(_rpyc.Engine):
             consts.HANDLE_INSTANCECHECK: cls._handle_instancecheck,
             consts.HANDLE_FEATURES: cls._handle_features,
             consts.HANDLE_PICKLE_BUFFERS: cls._handle_pickle_buffers,
+            consts.HANDLE_HEARTBEAT: cls._handle_heartbeat,
             consts.HANDLE_READ_AHEAD: cls._handle_read_ahead,
         }
 
@@ -244,6 +245,9 @@ class Handlers(_rpyc.Engine):
 
     def _handle_features(self) -> tuple[str, ...]:
         return self._features
+
+    def _handle_heartbeat(self, seconds: float) -> None:
+        raise NotImplementedError
 
     def _handle_pickle_buffers(self, obj: Any) -> tuple[bytes, tuple[tuple[bool, bytes], ...]]:
         if not self._config["allow_pickle"]:
