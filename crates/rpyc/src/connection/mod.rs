@@ -27,7 +27,7 @@ pub(crate) use request::{Request, name_of, wait_for};
 pub(crate) use wire::Wire;
 
 use crate::config::Config;
-use crate::convert::IntoValue;
+use crate::convert::{FromValue, IntoValue};
 use crate::error::{ConnectionLost, Error, Exception, Result};
 use crate::link::{EndCause, Link};
 use crate::netref::Netref;
@@ -35,7 +35,7 @@ use crate::object::{Object, Void};
 use crate::transport::Stream;
 use crate::value::Value;
 
-/// How long closing waits for what is still to be sent.
+/// How long closing waits for what is still to be sent, and for the peer to hang up.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// One end of a connection. Both ends are equal: each serves its root object, and can use the
@@ -126,6 +126,15 @@ impl Connection {
         Ok(self.ask(Handler::GetRoot, Vec::new())?.extract()?)
     }
 
+    /// The peer's root object as a type that values convert to, such as a proxy that
+    /// `#[rpyc::proxy]` generated.
+    ///
+    /// # Errors
+    /// As [`root`](Self::root); a conversion error.
+    pub fn root_as<T: FromValue>(&self) -> Result<T> {
+        self.root()?.extract()
+    }
+
     /// Asks the peer for a sign of life, and waits for it.
     ///
     /// # Errors
@@ -186,7 +195,8 @@ impl Connection {
             .spawn(move || conn.serve_all())
     }
 
-    /// Ends the connection: the peer is told, and whoever waits is too.
+    /// Ends the connection: the peer is told, and whoever waits is too. The peer has a second to hang
+    /// up.
     pub fn close(&self) {
         if self.say_goodbye() {
             self.flush();
@@ -234,8 +244,16 @@ impl Connection {
     fn flush(&self) {
         if let Some(link) = self.0.wire.link() {
             let deadline = Instant::now() + CLOSING;
-            // What can't be sent by then is not missed.
-            let _ = link.flush(&mut BlockingDriver::new(&self.0), Some(deadline));
+            let mut driver = BlockingDriver::new(&self.0);
+            // What can't be sent by then is not missed. The peer hangs up: what it still sends until
+            // then would be refused by a socket that is gone, and spoil its orderly end.
+            if link.flush(&mut driver, Some(deadline)).is_ok() {
+                let _ = link.wait(
+                    &mut driver,
+                    &mut |_: &mut BlockingDriver<'_>| false,
+                    Some(deadline),
+                );
+            }
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) struct Request<'a> {
     handler: Handler,
     seq: u64,
     frame: Result<Frame<Bytes>>,
+    /// What the frame refers to. If a proxy among it is the last one, its release must not leave
+    /// before the request does.
+    kept: [Value; 2],
 }
 
 impl<'a> Request<'a> {
@@ -36,7 +39,14 @@ impl<'a> Request<'a> {
             handler,
             seq,
             frame,
+            kept: [Value::None, Value::None],
         }
+    }
+
+    /// The same, with the values that were written into it.
+    pub(crate) fn keeping(mut self, values: [Value; 2]) -> Self {
+        self.kept = values;
+        self
     }
 
     /// Sends it and blocks until its answer is there, for as long as the configuration says.
@@ -49,9 +59,11 @@ impl<'a> Request<'a> {
             handler,
             seq,
             frame,
+            kept,
         } = self;
         let slot = Slot::blocking();
         enqueue(peer, seq, frame?, &slot)?;
+        drop(kept);
         let started = Instant::now();
         let deadline = peer
             .config
@@ -66,6 +78,7 @@ impl<'a> Request<'a> {
         let sent = self
             .frame
             .and_then(|frame| enqueue(self.peer, self.seq, frame, &slot));
+        drop(self.kept);
         match sent {
             Ok(()) => self.peer.wire.flush_now(),
             Err(error) => slot.put(Outcome::Failed(error)),

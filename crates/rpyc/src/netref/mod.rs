@@ -242,11 +242,12 @@ impl Netref {
     }
 
     fn request(&self, handler: Handler, args: Args) -> Request<'_> {
-        self.0.peer.request(handler, |model, out| {
-            let (positional, _) = args.into_parts();
+        let (positional, _) = args.into_parts();
+        let request = self.0.peer.request(handler, |model, out| {
             dispatch::put_target(out, self.id().as_bytes(), positional.len());
             put_each(model, out, &positional)
-        })
+        });
+        request.keeping([Value::Tuple(positional), Value::None])
     }
 
     /// A call of the object, or of its method.
@@ -257,17 +258,18 @@ impl Netref {
         args: impl IntoArgs,
     ) -> Request<'_> {
         let (positional, keywords) = args.into_args().into_parts();
-        self.0.peer.request(handler, |model, out| {
+        let pairs = keywords
+            .into_iter()
+            .map(|(name, value)| Value::Tuple(vec![Value::Str(name), value]));
+        let values = [Value::Tuple(positional), Value::Tuple(pairs.collect())];
+        let request = self.0.peer.request(handler, |model, out| {
             dispatch::put_target(out, self.id().as_bytes(), 2 + usize::from(method.is_some()));
             if let Some(name) = method {
                 dispatch::put_boxed_with(out, |out| out.put_str(name));
             }
-            boxing::put_boxed(model, out, &Value::Tuple(positional)).map_err(Error::from)?;
-            let pairs = keywords
-                .into_iter()
-                .map(|(name, value)| Value::Tuple(vec![Value::Str(name), value]));
-            boxing::put_boxed(model, out, &Value::Tuple(pairs.collect())).map_err(Error::from)
-        })
+            put_each(model, out, &values)
+        });
+        request.keeping(values)
     }
 
     /// The id pack by value, as some requests take it.
