@@ -39,6 +39,15 @@ impl Args {
         self
     }
 
+    /// The same with these behind them: first the positional ones, then the keywords.
+    #[must_use]
+    pub fn and(mut self, more: impl IntoArgs) -> Self {
+        let (positional, keywords) = more.into_args().into_parts();
+        self.positional.extend(positional);
+        self.keywords.extend(keywords);
+        self
+    }
+
     /// The positional arguments.
     #[must_use]
     pub fn positional(&self) -> &[Value] {

@@ -19,6 +19,11 @@
 //! | [`Server`] | accepts connections and serves a root object to each |
 //! | [`transport`] | sockets, pipes and memory, behind one trait |
 
+/// For the code that the macros generate.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+#[path = "macros.rs"]
+pub mod __macros;
 mod address;
 mod args;
 mod brine;
@@ -60,6 +65,9 @@ pub use server::{Opening, PeerInfo, Server, ServerBuilder};
 #[cfg(feature = "tokio")]
 pub use tokio::{AsyncConnection, AsyncServer};
 pub use value::{Slice, Value};
+
+#[cfg(feature = "macros")]
+pub use rpyc_macros::{Error, FromValue, IntoValue, proxy, service};
 
 /// The version that is told to peers; they compare its first part with theirs.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");

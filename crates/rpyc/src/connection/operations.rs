@@ -48,9 +48,11 @@ impl Model<'_> {
 
     fn call_member(&self, object: &Arc<dyn Object>, name: &str, args: Args) -> Result<Value, Stop> {
         match self.member(object, name)? {
-            (Member::Method, name) => settle(object.call_method(&self.connection(), name, args)),
+            (Member::Method, name) => {
+                settle(Arc::clone(object).call_shared(&self.connection(), name, args))
+            }
             (Member::Value(Value::Object(callable)), _) => {
-                settle(callable.call_method(&self.connection(), "__call__", args))
+                settle(callable.call_shared(&self.connection(), "__call__", args))
             }
             (Member::Value(Value::Netref(callable)), _) => Ok(callable.call(args)?),
             (Member::Value(other), _) => Err(not_callable(&other).into()),
@@ -141,7 +143,7 @@ impl Operations for Model<'_> {
         let args = self.take_args(args, kwargs)?;
         match object {
             Value::Object(object) => {
-                settle(object.call_method(&self.connection(), "__call__", args))
+                settle(object.call_shared(&self.connection(), "__call__", args))
             }
             Value::Netref(netref) => Ok(netref.call(args)?),
             other => Err(not_callable(&other).into()),

@@ -1,5 +1,6 @@
 //! Conversions of what is one plain value.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -277,6 +278,22 @@ impl<O: Object> IntoValue for Arc<O> {
 impl IntoValue for Arc<dyn Object> {
     fn into_value(self) -> Value {
         Value::Object(self)
+    }
+}
+
+/// An object of ours that comes back, if it is of this type.
+impl<O: Object> FromValue for Arc<O> {
+    fn from_value(value: Value) -> Result<Self, ConversionError> {
+        let expected = || format!("a local {}", std::any::type_name::<O>());
+        let object = match value {
+            Value::Object(object) => object,
+            other => return Err(ConversionError::new(expected(), &other)),
+        };
+        let class = object.class_name();
+        let object: Arc<dyn Any + Send + Sync> = object;
+        object
+            .downcast()
+            .map_err(|_| ConversionError::described(expected(), class.into_owned()))
     }
 }
 

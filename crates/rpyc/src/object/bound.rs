@@ -53,7 +53,7 @@ impl Object for BoundMethod {
 
     fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {
         match name {
-            "__call__" => self.object.call_method(conn, &self.name, args),
+            "__call__" => Arc::clone(&self.object).call_shared(conn, &self.name, args),
             _ => Reply::raise(Exception::no_attribute("rpyc.Method", name)),
         }
     }

@@ -5,6 +5,7 @@ mod context;
 mod function;
 mod iterator;
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
@@ -46,7 +47,11 @@ use crate::value::Value;
 ///     }
 /// }
 /// ```
-pub trait Object: Send + Sync + 'static {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be served",
+    note = "`#[rpyc::service]` on the type's `impl` block makes it an object"
+)]
+pub trait Object: Any + Send + Sync {
     /// The dotted name of the class. Peers show it, and keep one proxy class for all objects with
     /// the same class name and the same [`methods`](Self::methods).
     fn class_name(&self) -> Cow<'static, str>;
@@ -101,6 +106,13 @@ pub trait Object: Send + Sync + 'static {
     fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {
         let _ = (conn, args);
         Reply::raise(Exception::no_attribute(&self.class_name(), name))
+    }
+
+    /// Calls a method, for those who have the `Arc` that the object is in: this is what connections
+    /// do. Override it where a method hands the object itself out, or goes on as a
+    /// [`Reply::Later`] that uses it.
+    fn call_shared(self: Arc<Self>, conn: &Connection, name: &str, args: Args) -> Reply {
+        self.call_method(conn, name, args)
     }
 
     /// `repr()` of the object.
@@ -222,7 +234,7 @@ pub(crate) fn identity(object: &Arc<dyn Object>) -> usize {
     Arc::as_ptr(object).cast::<()>() as usize
 }
 
-fn denied(what: &str, class: &str, name: &str) -> Exception {
+pub(crate) fn denied(what: &str, class: &str, name: &str) -> Exception {
     Exception::new(
         "AttributeError",
         format!("cannot {what} attribute '{name}' of '{class}'"),
