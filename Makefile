@@ -51,7 +51,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick wheel wheel-check clean loom fuzz
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -115,11 +115,11 @@ test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the inter
 	@echo "once more, with every connection on the Python path"
 	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)
 
-counts: $(INSTALLED_STAMP) $(BENCH_STAMP) ## instructions and system calls of a call, compared with benches/counts.toml
+counts: $(INSTALLED_STAMP) ## instructions and system calls of a call, compared with benches/counts.toml
 	$(call need_counters)
 	@$(BIN)/python benches/counts.py
 
-counts-update: $(INSTALLED_STAMP) $(BENCH_STAMP) ## record them anew: make counts-update REASON="..."
+counts-update: $(INSTALLED_STAMP) ## record them anew: make counts-update REASON="..."
 	$(call need_counters)
 	@$(BIN)/python benches/counts.py --update "$(REASON)"
 
@@ -151,6 +151,9 @@ bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6
 
 bench-quick: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## one round of it in under 2 minutes: a look, not a result
 	@$(BIN)/python benches/run.py --quick
+
+bench-publish: $(TOOLS_STAMP) ## the results of make bench into README.md and docs/, chart included
+	@$(BIN)/python benches/publish.py
 
 wheel: $(WHEEL_STAMP) ## dist/*.whl
 	@ls dist/*.whl

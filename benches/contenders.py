@@ -108,6 +108,7 @@ RUST = tuple(
     RustContender(f"rust {end}", title, RUST_BENCH, RUST_BENCH, end)
     for end, title in (
         ("rpyc", "rpyc (Rust)"),
+        ("rpyc-tokio", "rpyc (Rust, tokio)"),
         ("tarpc", "tarpc"),
         ("capnp", "capnp-rpc"),
         ("remoc", "remoc"),

@@ -55,6 +55,7 @@ ENGINE = "/rpyc/_rpyc"
 
 NO_POLLING = ("--config", '{"busy_poll": 0}')
 OURS = replace(who.OURS, client_words=NO_POLLING, server_words=NO_POLLING)
+PLAIN = replace(who.SOCKET, client=who.OURS_PYTHON, server=who.OURS_PYTHON)
 
 Figures = dict[str, dict[str, float]]
 """Workload -> name of the figure -> value."""
@@ -97,7 +98,7 @@ def main() -> int:
 
 def instructions(figures: Figures) -> None:
     """Fills in the instructions of one call."""
-    plain = counted(who.SOCKET, {"held": TIMES["held"]})["held"]
+    plain = counted(PLAIN, {"held": TIMES["held"]})["held"]
     for workload, ends in counted(OURS, TIMES).items():
         for end, objects in ends.items():
             engine = sum(count for name, count in objects.items() if ENGINE in name)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from relay import Relay
@@ -39,8 +39,9 @@ def slow_link(results: Results) -> Iterator[dict[str, Any]]:
         yield link
     finally:
         for name in names:
-            # What did not come to be need not be deleted; the interfaces go with the namespaces.
-            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+            # The interfaces go with the namespaces. What did not come to be need not be deleted.
+            with suppress(OSError):
+                subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False, timeout=10)
 
 
 def prepare(server: str, client: str) -> None:

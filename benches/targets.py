@@ -89,7 +89,7 @@ def rust() -> Iterator[Target]:
         yield rust_ratio("outstanding", placement, "rust tarpc", 3)
         yield rust_ratio("push", placement, "rust socket", 0.8)
         yield rust_ratio("echo", placement, "rust socket", 0.8)
-    tokio = Key("singles", "tcp", "free", "rust idle", "rust tokio")
+    tokio = Key("singles", "tcp", "free", "rust idle", "rust rpyc-tokio")
     yield Target("memory of an idle connection under tokio, KiB", tokio, None, 8, True)
 
 

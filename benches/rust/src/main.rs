@@ -7,7 +7,7 @@
 //! rust-bench client NAME ADDRESS      # prints {"version": "..."}
 //! ```
 //!
-//! `NAME` is `rpyc`, `tarpc`, `capnp`, `remoc` or `socket`. The client then reads one order a line, `WORKLOAD SECONDS`
+//! `NAME` is `rpyc`, `rpyc-tokio`, `tarpc`, `capnp`, `remoc` or `socket`. The client then reads one order a line, `WORKLOAD SECONDS`
 //! or `idle COUNT`, and answers each with one line of JSON. Both roles end when their standard input ends.
 //!
 //! The asynchronous ones get a runtime of one thread at each end: on these workloads it is faster than one of several
@@ -27,6 +27,7 @@ mod capnp_end;
 mod measure;
 mod remoc_end;
 mod rpyc_end;
+mod rpyc_tokio_end;
 mod socket_end;
 mod tarpc_end;
 
@@ -37,7 +38,8 @@ use std::process::ExitCode;
 /// What goes wrong is told, and ends the process.
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: rust-bench server|client rpyc|tarpc|capnp|remoc|socket [ADDRESS]";
+const USAGE: &str =
+    "usage: rust-bench server|client rpyc|rpyc-tokio|tarpc|capnp|remoc|socket [ADDRESS]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Outcome {
     match *words {
         ["server", "rpyc"] => rpyc_end::serve(),
+        ["server", "rpyc-tokio"] => runtime()?.block_on(rpyc_tokio_end::serve()),
         ["server", "socket"] => socket_end::serve(),
         ["server", "tarpc"] => runtime()?.block_on(tarpc_end::serve()),
         ["server", "capnp"] => {
@@ -61,6 +64,9 @@ fn run(words: &[&str]) -> Outcome {
         }
         ["server", "remoc"] => runtime()?.block_on(remoc_end::serve()),
         ["client", "rpyc", address] => rpyc_end::drive(address),
+        ["client", "rpyc-tokio", address] => {
+            runtime()?.block_on(measure::drive::<rpyc_tokio_end::Client>(address))
+        }
         ["client", "socket", address] => socket_end::drive(address),
         ["client", "tarpc", address] => {
             runtime()?.block_on(measure::drive::<tarpc_end::Client>(address))
@@ -81,7 +87,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 /// Tells the driver where the server is, and lets the end of standard input end the process.
-fn announce(address: &std::net::SocketAddr, version: &str) {
+fn announce(address: &impl std::fmt::Display, version: &str) {
     println!("{{\"address\": \"{address}\", \"version\": \"{version}\"}}");
     std::thread::spawn(|| {
         // An unreadable standard input is an ended one.

@@ -15,7 +15,8 @@ use crate::measure::{BULK, Measured, OUTSTANDING, Order, noise, repeat, require,
 
 const VERSION: &str = "rpyc (Rust)";
 
-struct Bench;
+/// What the clients call.
+pub(crate) struct Bench;
 
 impl Object for Bench {
     fn class_name(&self) -> Cow<'static, str> {
