@@ -89,7 +89,9 @@ def one_round(plan: Plan, turn: int, only: list[str] | None, results: Results) -
 
     for part in PARTS:
         if wanted(part.name):
+            began = time.monotonic()
             measure(part.limited(plan.largest), turn, plan.span, results)
+            print(f"  {part.name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     if wanted("singles") and turn < plan.single_rounds:
         attempt(singles.peak_memory, plan.sizes, results)
         attempt(singles.idle_memory, plan.idle_connections, results)
