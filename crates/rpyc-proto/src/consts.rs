@@ -114,5 +114,7 @@ wire_enum! {
         /// The next items of an iterator, which it has not given out yet but the first. An
         /// extension.
         ReadAhead = 102,
+        /// Several calls, one after the other. An extension.
+        Batch = 103,
     }
 }

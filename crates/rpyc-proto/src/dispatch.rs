@@ -239,5 +239,6 @@ pub fn dispatch<M: Operations>(
             take!(3..=3);
             model.read_ahead(next!(), next!(), next!())
         }
+        Handler::Batch => model.batch(args.collect()),
     }
 }

@@ -17,11 +17,18 @@ pub enum Feature {
     ReadAhead,
     /// The handler [`Heartbeat`](crate::consts::Handler::Heartbeat).
     Heartbeat,
+    /// The handler [`Batch`](crate::consts::Handler::Batch).
+    Batch,
 }
 
 impl Feature {
     /// All extensions.
-    pub const ALL: &[Self] = &[Self::PickleBuffers, Self::ReadAhead, Self::Heartbeat];
+    pub const ALL: &[Self] = &[
+        Self::PickleBuffers,
+        Self::ReadAhead,
+        Self::Heartbeat,
+        Self::Batch,
+    ];
 
     /// Its name on the wire.
     #[must_use]
@@ -30,6 +37,7 @@ impl Feature {
             Self::PickleBuffers => "pickle_buffers",
             Self::ReadAhead => "read_ahead",
             Self::Heartbeat => "heartbeat",
+            Self::Batch => "batch",
         }
     }
 

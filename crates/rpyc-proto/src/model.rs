@@ -223,6 +223,13 @@ pub trait Operations: ObjectModel {
         drop((iterator, skip, count));
         Err(ProtocolError::Unsupported(Handler::ReadAhead).into())
     }
+    /// Performs calls, one after the other. Each is a tuple of an object, arguments, keyword
+    /// arguments, and perhaps the name of the attribute to call. The result is a pair of tuples: the
+    /// results, serialized exceptions among them; and the positions of those.
+    fn batch(&mut self, calls: alloc::vec::Vec<Self::Value>) -> Result<Self::Value, Self::Error> {
+        drop(calls);
+        Err(ProtocolError::Unsupported(Handler::Batch).into())
+    }
 }
 
 /// What can be wrong with a message, whatever the model.

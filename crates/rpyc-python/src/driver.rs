@@ -21,6 +21,7 @@ use rpyc_proto::vinegar::Vinegar;
 use rpyc_proto::wire::frame::Frame;
 use rpyc_proto::wire::{Payload, Writer};
 
+use crate::batch;
 use crate::bound::{BoundThreads, Route};
 use crate::brine::BrineError;
 use crate::bulk::PyBulk;
@@ -342,6 +343,8 @@ impl<'py> PyDriver<'_, 'py> {
         }
         self.conn.get().activity.note_arrival();
         self.link.pass_on();
+        let is_batch =
+            matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::Batch)));
         let result = request.map_err(PyErr::from).and_then(|request| {
             nesting::check(py, self.conn.get())?;
             classes::complete_all(self.conn, incomplete)?;
@@ -353,7 +356,13 @@ impl<'py> PyDriver<'_, 'py> {
             return Err(PyEOFError::new_err(end.to_string()));
         }
         let pushed = result.and_then(|value| {
-            self.push_reply(seq, |model, out| boxing::put_boxed(model, out, &value))
+            self.push_reply(seq, |model, out| {
+                if is_batch {
+                    batch::put_outcomes(model, out, &value)
+                } else {
+                    boxing::put_boxed(model, out, &value)
+                }
+            })
         });
         self.conclude(seq, pushed)
     }
@@ -374,11 +383,10 @@ impl<'py> PyDriver<'_, 'py> {
 
     /// Answers a request that failed with its exception.
     fn conclude(&self, seq: &[u8], result: PyResult<()>) -> PyResult<()> {
-        let py = self.py();
         let Err(error) = result else {
             return Ok(());
         };
-        if self.stays_local(py, &error)? {
+        if stays_local(self.conn, &error)? {
             return Err(error);
         }
         self.push_exception(seq, error)
@@ -421,23 +429,23 @@ impl<'py> PyDriver<'_, 'py> {
         }
         self.conn.get().push(self.link, out)
     }
+}
 
-    /// Whether an exception is for this process, not for the peer.
-    fn stays_local(&self, py: Python<'_>, error: &PyErr) -> PyResult<bool> {
-        let class = error.get_type(py);
-        let key = if class.is(py.get_type::<PySystemExit>()) {
-            intern!(py, "propagate_SystemExit_locally")
-        } else if class.is(py.get_type::<PyKeyboardInterrupt>()) {
-            intern!(py, "propagate_KeyboardInterrupt_locally")
-        } else {
-            return Ok(false);
-        };
-        self.conn
-            .get()
-            .config(py)
-            .get_item(key)?
-            .map_or(Ok(false), |value| value.is_truthy())
-    }
+/// Whether an exception is for this process, not for the peer.
+pub(crate) fn stays_local(conn: &Bound<'_, Engine>, error: &PyErr) -> PyResult<bool> {
+    let py = conn.py();
+    let class = error.get_type(py);
+    let key = if class.is(py.get_type::<PySystemExit>()) {
+        intern!(py, "propagate_SystemExit_locally")
+    } else if class.is(py.get_type::<PyKeyboardInterrupt>()) {
+        intern!(py, "propagate_KeyboardInterrupt_locally")
+    } else {
+        return Ok(false);
+    };
+    conn.get()
+        .config(py)
+        .get_item(key)?
+        .map_or(Ok(false), |value| value.is_truthy())
 }
 
 /// Whether reading a message failed because of its bytes, not because of what they refer to.

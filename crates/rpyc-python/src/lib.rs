@@ -14,6 +14,7 @@
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
 //! | `result`, `deadlines` | `AsyncResult`; limits that hold for all requests of a thread |
+//! | `batch` | calls that are collected, and performed one after the other |
 //! | `ahead`, `peek` | items of remote iterators, read ahead: where they are used, and where they are from |
 //! | `brine`, `bulk` | values to and from bytes |
 //! | `transport`, `greenlets` | descriptors and Python channels; waits of green threads |
@@ -22,6 +23,7 @@ use pyo3::prelude::*;
 
 mod ahead;
 mod attributes;
+mod batch;
 mod bound;
 mod brine;
 mod bulk;
@@ -48,6 +50,8 @@ mod waiter;
 // Proxies are found by their address, which is sound under the interpreter lock only.
 #[pymodule(gil_used = true)]
 mod _rpyc {
+    #[pymodule_export]
+    use super::batch::Calls;
     #[pymodule_export]
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
     #[pymodule_export]

@@ -123,6 +123,11 @@ pub(crate) struct Unfetched {
 }
 
 impl Unfetched {
+    /// The object, and the name.
+    pub(crate) const fn parts(&self) -> (&Py<PyNetref>, &Py<PyString>) {
+        (&self.object, &self.name)
+    }
+
     /// Calls it, by its name.
     pub(crate) fn call<'py>(
         &self,

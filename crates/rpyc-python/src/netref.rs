@@ -129,6 +129,14 @@ impl PyNetref {
         &self.methods
     }
 
+    /// The object and the name of a method that was not fetched.
+    pub(crate) fn method_by_name(&self) -> Option<(&Py<Self>, &Py<PyString>)> {
+        if self.id.get().is_some() {
+            return None;
+        }
+        self.method.as_ref().map(Unfetched::parts)
+    }
+
     /// The items that were read ahead, of an iterator.
     pub(crate) fn ahead(&self) -> Option<&Arc<Ahead>> {
         let id = self.id.get()?;

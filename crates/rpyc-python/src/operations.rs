@@ -10,6 +10,7 @@ use pyo3::types::{PyBytes, PyCFunction, PyDict, PyString, PyTuple, PyType};
 use rpyc_proto::model::Operations;
 use rpyc_proto::policy::{Access, Policy, Subject};
 
+use crate::batch;
 use crate::model::{PyModel, Raised};
 use crate::peek;
 
@@ -209,6 +210,10 @@ impl<'py> Operations for PyModel<'_, 'py> {
 
     fn pickle_buffers(&mut self, object: Value<'py>) -> Result<Value<'py>, Raised> {
         self.handle(intern!(self.py(), "_handle_pickle_buffers"), (object,))
+    }
+
+    fn batch(&mut self, calls: Vec<Value<'py>>) -> Result<Value<'py>, Raised> {
+        batch::perform(self, calls)
     }
 
     fn read_ahead(

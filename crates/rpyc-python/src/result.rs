@@ -75,6 +75,11 @@ impl PyAsyncResult {
         self.state.lock().expiry = timeout.deadline();
     }
 
+    /// Its request is sent now.
+    pub(crate) fn sent(&self, handler: i64) {
+        let _ = self.handler.set(handler);
+    }
+
     /// What was asked for, in words.
     pub(crate) fn operation(&self) -> String {
         self.handler.get().map_or_else(
@@ -299,7 +304,7 @@ impl PyAsyncResult {
 
     /// Notes that it waits for the answer to a request with this handler.
     fn _sent(&self, handler: i64) {
-        let _ = self.handler.set(handler);
+        self.sent(handler);
     }
 
     #[getter(_conn)]
@@ -416,7 +421,7 @@ pub(crate) fn asynchronous<'py>(
     let link = conn.get().link()?;
     let result = Bound::new(py, PyAsyncResult::of(conn.as_any()))?;
     let waiter = crate::waiter::Waiter::Result(result.clone().unbind());
-    let _ = result.get().handler.set(handler);
+    result.get().sent(handler);
     request::send(conn, link, handler, &request::Any(args), waiter)?;
     result.get().expire_after(timeout);
     let mut driver = PyDriver::new(conn, link);

@@ -43,6 +43,7 @@ HANDLE_FEATURES = 100
 HANDLE_PICKLE_BUFFERS = 101
 HANDLE_HEARTBEAT = 110
 HANDLE_READ_AHEAD = 102
+HANDLE_BATCH = 103
 
 EXC_STOP_ITERATION = 1
 """Stands for a whole serialized exception whose class is exactly ``StopIteration``."""

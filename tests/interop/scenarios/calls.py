@@ -48,6 +48,44 @@ def method_objects(peer: Any) -> None:
 
 
 @scenario
+def batches(peer: Any) -> None:
+    """Calls that go out together: an extension of one of the packages, with servers of either."""
+    conn = peer.connect()
+    if not hasattr(conn, "batch"):
+        return
+    root, seen = conn.root, []
+    with conn.batch() as batch:
+        results = [batch(root.echo, n, key=n) for n in range(200)]
+        failing = batch(root.same)
+        calling_back = batch(root.apply, seen.append, 1)
+    assert [result.value for result in results] == [((n,), (("key", n),)) for n in range(200)]
+    assert failing.error
+    raises(TypeError, lambda: failing.value)
+    assert calling_back.value is None
+    assert seen == [1]
+
+
+@scenario
+def iteration_of_containers(peer: Any) -> None:
+    """Remote containers, read whole and with a loop that changes them."""
+    root = peer.connect().root
+    items = root.list(*range(300))
+    assert list(items) == list(range(300))
+    assert sorted(root.dict(a=1, b=2, c=3)) == ["a", "b", "c"]
+    seen = []
+    for item in items:
+        seen.append(item)
+        if item == 299:
+            root.append(items, "the end")
+    assert seen == [*range(300), "the end"]
+    iterator = iter(items)
+    assert [next(iterator) for _ in range(3)] == [0, 1, 2]
+    assert root.apply(lambda: next(iterator)) == 3
+    assert root.same(iterator) is iterator
+    assert next(iterator) == 4
+
+
+@scenario
 def callbacks(peer: Any) -> None:
     """The server calls functions, methods and callable objects of the client's."""
     root = peer.connect().root

@@ -15,6 +15,7 @@ use crate::nesting;
 use crate::operations;
 use crate::request::{self, Timeout};
 use crate::result::{self, PyAsyncResult, seconds};
+use crate::waiter::Waiter;
 
 #[pymethods]
 impl Engine {
@@ -144,6 +145,32 @@ impl Engine {
                 slf.as_any().call_method1(name, (handler, args, timeout))
             }
         }
+    }
+
+    /// Queues a request without sending it; `waiter` is called with its answer.
+    fn _queue(
+        slf: &Bound<'_, Self>,
+        handler: i64,
+        args: &Bound<'_, PyTuple>,
+        waiter: Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let link = slf.get().link()?;
+        let waiter = match waiter.cast_into::<PyAsyncResult>() {
+            Ok(result) => {
+                result.get().sent(handler);
+                Waiter::Result(result.unbind())
+            }
+            Err(other) => Waiter::Callback(other.into_inner().unbind()),
+        };
+        request::send(slf, link, handler, &request::Any(args), waiter).map(drop)
+    }
+
+    /// Sends what was queued.
+    fn _flush(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let link = slf.get().link()?;
+        let mut driver = PyDriver::new(slf, link);
+        let flushed = link.flush(&mut driver, None);
+        flushed.map_err(|error| request::after_failure(slf, link, error, Some("a batch of calls")))
     }
 
     /// Sends one payload.

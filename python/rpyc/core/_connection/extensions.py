@@ -6,7 +6,11 @@ names; RPyC answers it with an exception, and so says that it has none. (``proto
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from rpyc.core import consts
+from rpyc.core._connection.batch import Batch
 from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.portable import PortablePath
 from rpyc.core.async_ import AsyncResult
@@ -16,7 +20,30 @@ _OLD_DIALECT = 5
 
 
 class Extensions(PortablePath):
-    """Asks the peer for its extensions."""
+    """Asks the peer for its extensions, and offers those that programs use by name."""
+
+    def batch(self) -> Batch:
+        """Collect calls in a block; they go out together and come back together::
+
+            with conn.batch() as batch:
+                results = [batch(conn.root.add, n, 1) for n in range(100)]
+            print([result.value for result in results])
+
+        ``batch(proxy, *args, **kwargs)`` returns an ``AsyncResult``. When the block ends, the calls
+        are sent; the peer performs them one after the other, and all have their results or
+        exceptions then. If the block is left with an exception, what was not sent is dropped.
+
+        More than 1000 calls are sent in several messages, the first ones before the block ends.
+        TimeoutError if the peer answers none of them within ``sync_request_timeout`` seconds.
+        """
+        return Batch(self)
+
+    def _post(self, handler: int, args: tuple[Any, ...], waiter: Callable[[bool, Any], None]) -> None:
+        """Queue a request; on the Python path, send it. ``waiter`` is called with the answer."""
+        if self._native:
+            self._queue(handler, args, waiter)
+        else:
+            self._async_request(handler, args, waiter)
 
     def _learn_features(self) -> None:
         """Ask the peer for its extensions, unless it is known already, and wait for the answer.

@@ -12,10 +12,11 @@ import itertools
 import pickle
 import sys
 from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import Any
 
 from rpyc import _rpyc
-from rpyc.core import consts, netref
+from rpyc.core import brine, consts, netref
 from rpyc.core._connection.views import LocalObjects
 from rpyc.core.netref import BaseNetref, IdPack
 from rpyc.lib import get_id_pack, get_methods, maxint
@@ -33,6 +34,19 @@ class Handlers(_rpyc.Engine):
     @property
     def _local_objects(self) -> LocalObjects:
         return LocalObjects(self)
+
+    def _stays_local(self, error: BaseException) -> bool:
+        """Whether an exception is for this process, not for the peer."""
+        if type(error) is SystemExit:
+            return bool(self._config["propagate_SystemExit_locally"])
+        if type(error) is KeyboardInterrupt:
+            return bool(self._config["propagate_KeyboardInterrupt_locally"])
+        return False
+
+    def _serialize_exception(
+        self, typ: type[BaseException], val: BaseException, tb: TracebackType | None
+    ) -> Any:
+        raise NotImplementedError
 
     def _cleanup(self, _anyway: bool = True) -> None:
         raise NotImplementedError
@@ -65,6 +79,7 @@ class Handlers(_rpyc.Engine):
             consts.HANDLE_PICKLE_BUFFERS: cls._handle_pickle_buffers,
             consts.HANDLE_HEARTBEAT: cls._handle_heartbeat,
             consts.HANDLE_READ_AHEAD: cls._handle_read_ahead,
+            consts.HANDLE_BATCH: cls._handle_batch,
         }
 
     def _access_attr(
@@ -268,6 +283,24 @@ class Handlers(_rpyc.Engine):
             for _ in range(skip):
                 call(self, obj, "__next__", ())
         return False, (call(self, obj, "__next__", ()),) if count else ()
+
+    def _handle_batch(self, *calls: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+        # The engine does the same natively, unless a program overrides the handlers of calls.
+        results: list[Any] = []
+        failures: list[int] = []
+        for position, (target, args, kwargs, *name) in enumerate(calls):
+            handler = consts.HANDLE_CALLATTR if name else consts.HANDLE_CALL
+            try:
+                result = self._HANDLERS[handler](self, target, *name, args, kwargs)
+                if brine.dumpable(result):
+                    brine.dump(result)
+            except BaseException as error:
+                if self._stays_local(error):
+                    raise
+                failures.append(position)
+                result = self._serialize_exception(type(error), error, error.__traceback__)
+            results.append(result)
+        return tuple(results), tuple(failures)
 
 
 def _raisable(exc: Any) -> Any:

@@ -169,14 +169,6 @@ class PortablePath(Handlers):
             debug = self._config["logger"].debug
             debug(f"dropped an answer to request {seq}: nobody waits for it")
 
-    def _stays_local(self, error: BaseException) -> bool:
-        """Whether an exception is for this process, not for the peer."""
-        if type(error) is SystemExit:
-            return bool(self._config["propagate_SystemExit_locally"])
-        if type(error) is KeyboardInterrupt:
-            return bool(self._config["propagate_KeyboardInterrupt_locally"])
-        return False
-
     # Boxing.
 
     def _box(self, obj: Any) -> Boxed:
