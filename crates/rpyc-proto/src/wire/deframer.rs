@@ -226,6 +226,15 @@ impl<B: BulkBuffer> Deframer<B> {
             });
         }
         let compressed = flag != 0;
+        if compressed && length >= 2 {
+            // Looked at now and not when the body is complete: bytes that are no frame at all nearly
+            // always fail here, and would else be waited for, up to their announced length.
+            match rest {
+                [first, second, ..] if zlib::is_header(*first, *second) => {}
+                [_, _, ..] => return Err(FrameError::Inflate(zlib::InflateError::Corrupt)),
+                _ => return Ok(Step::NeedMore),
+            }
+        }
         if length + HEADER + 1 > WINDOW {
             let mut large = Large::new(compressed, length, self.prefix);
             let mut rest = rest;
@@ -436,6 +445,22 @@ mod tests {
             }
         }
         writer.into_payload()
+    }
+
+    /// Its announced length would otherwise be waited for.
+    #[test]
+    fn a_compressed_body_that_is_none_is_refused_at_its_start() {
+        for rest in [&b"xy"[..], b"\x78\x9d", b"\x88\x1c"] {
+            let mut deframer = Deframer::<Vec<u8>>::new(Limits::default(), 1);
+            let mut bytes = header(1 << 30, true).unwrap().to_vec();
+            bytes.extend(rest);
+            deframer.space()[..bytes.len()].copy_from_slice(&bytes);
+            deframer.filled(HEADER + 1);
+            assert!(matches!(deframer.poll(), Ok(None)));
+            deframer.filled(1);
+            let refused = FrameError::Inflate(zlib::InflateError::Corrupt);
+            assert_eq!(deframer.poll().err(), Some(refused));
+        }
     }
 
     /// There is memory for values of up to a million bytes.

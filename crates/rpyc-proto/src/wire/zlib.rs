@@ -26,6 +26,13 @@ pub enum InflateError {
     NoMemory,
 }
 
+/// Whether these can be the first two bytes of a zlib stream (RFC 1950, section 2.2).
+#[must_use]
+pub const fn is_header(first: u8, second: u8) -> bool {
+    let deflate = first & 0x0f == 8 && first >> 4 <= 7;
+    deflate && u16::from_be_bytes([first, second]).is_multiple_of(31)
+}
+
 impl fmt::Display for InflateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

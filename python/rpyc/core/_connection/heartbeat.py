@@ -79,16 +79,18 @@ class Pulse:
     def act(self, now: float) -> bool:
         """Do what is due; False if nothing will be any more."""
         conn = self.conn()
-        if conn is None or conn.closed:
+        if conn is None:
             return False
+        # Also while it is being closed: that asks the peer, too.
         if conn._end_reason is None:
             if self.interval is not None:
                 conn._show_life()
             if self.limit is not None:
                 self._judge(conn, self.limit, now)
         if conn._end_reason is not None:
-            # What follows is the user's code.
-            spawn(_end, conn)
+            if not conn.closed:
+                # What follows is the user's code.
+                spawn(_end, conn)
             return False
         self.due = now + self._pause
         return True
