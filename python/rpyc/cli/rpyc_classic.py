@@ -1,7 +1,7 @@
 """The command ``rpyc_classic``: a server that gives full control of this interpreter.
 
 It serves whoever connects, so it listens on this machine only unless told
-otherwise. Without TLS and client certificates it asks nobody who he is.
+otherwise. Without a token, or TLS and client certificates, it asks nobody who he is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ import sys
 from rpyc.cli._application import Application, existing_file, port
 from rpyc.core.service import SlaveService
 from rpyc.lib import setup_logger
-from rpyc.utils.authenticators import SSLAuthenticator
+from rpyc.utils._servers.exposure import exposure
+from rpyc.utils.authenticators import (
+    Authenticator,
+    Chained,
+    SSLAuthenticator,
+    TokenAuthenticator,
+)
 from rpyc.utils.classic import DEFAULT_SERVER_PORT, DEFAULT_SERVER_SSL_PORT, connect_stdpipes
 from rpyc.utils.registry import REGISTRY_PORT, RegistryClient, TCPRegistryClient, UDPRegistryClient
 from rpyc.utils.server import ForkingServer, OneShotServer, Server, ThreadedServer
@@ -38,6 +44,7 @@ class ClassicServer(Application):
     ssl_keyfile: str | None
     ssl_certfile: str | None
     ssl_cafile: str | None
+    token_file: str | None
     auto_register: bool
     registry_type: str
     registry_port: int
@@ -53,6 +60,10 @@ class ClassicServer(Application):
             self._serve_stdio()
             return None
         server = self._make_server()
+        warning = exposure(server)
+        if warning is not None:
+            # In the log too, but that may be quiet or elsewhere.
+            sys.stderr.write(f"{self.PROGNAME}: WARNING: {warning}\n")
         if isinstance(server, OneShotServer):
             # The port is only announced when a client is not refused any more.
             server._listen()
@@ -67,10 +78,13 @@ class ClassicServer(Application):
             "forking": ForkingServer,
             "oneshot": OneShotServer,
         }
-        authenticator = None
+        authenticator: Authenticator | None = None
         if self.ssl_keyfile and self.ssl_certfile:
             authenticator = SSLAuthenticator(self.ssl_keyfile, self.ssl_certfile, self.ssl_cafile)
-        default_port = DEFAULT_SERVER_PORT if authenticator is None else DEFAULT_SERVER_SSL_PORT
+        if self.token_file:
+            asks_token = TokenAuthenticator.from_file(self.token_file)
+            authenticator = Chained(authenticator, asks_token) if authenticator else asks_token
+        default_port = DEFAULT_SERVER_PORT if not self.ssl_keyfile else DEFAULT_SERVER_SSL_PORT
         return kinds[self.mode](
             SlaveService,
             hostname=self.host or ("::1" if self.ipv6 else "127.0.0.1"),
@@ -161,6 +175,15 @@ class ClassicServer(Application):
             "needs --ssl-keyfile",
         )
 
+        group = parser.add_argument_group("token")
+        group.add_argument(
+            "--token-file",
+            type=existing_file,
+            metavar="FILE",
+            help="only admit clients that know the token in this file, which nobody else should "
+            "be able to read",
+        )
+
         group = parser.add_argument_group("registry")
         group.add_argument(
             "--register",
@@ -191,6 +214,8 @@ class ClassicServer(Application):
     def _check_options(self, parser: argparse.ArgumentParser) -> None:
         if bool(self.ssl_keyfile) != bool(self.ssl_certfile):
             parser.error("--ssl-keyfile and --ssl-certfile need each other")
+        if self.token_file and self.mode == "stdio":
+            parser.error("--token-file needs a mode with clients")
         if self.ssl_cafile and not self.ssl_keyfile:
             parser.error("--ssl-cafile needs --ssl-keyfile")
 

@@ -13,19 +13,143 @@ the configuration's ``endpoints_timeout`` (seconds).
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rpyc.utils import _authentication, _token
 
 if TYPE_CHECKING:
     import ssl
 
+AuthenticationError = _authentication.AuthenticationError
+
 Authenticator = Callable[[socket.socket], "tuple[socket.socket, Any]"]
 
 
-class AuthenticationError(Exception):
-    """Raised by an authenticator to refuse a client."""
+class ClientAuthenticator(Protocol):
+    """What ``rpyc.connect(..., authenticator=...)`` takes."""
+
+    def introduce(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Introduce this side on a connected socket, and make sure of the server.
+
+        Returns the socket to use and the server's credentials, which are put into the connection's
+        configuration. Raises :class:`AuthenticationError`.
+        """
+        ...
+
+
+class TokenAuthenticator:
+    """Both sides show that they know the same token, without showing it.
+
+    :param token: the token, at least 16 bytes; texts are encoded as UTF-8. A server may give a
+        mapping instead: names of clients, and the token of each.
+    :param name: the name that a client introduces itself with.
+    :param timeout: seconds that the handshake may take. A server's ``endpoints_timeout`` holds too.
+    :raises ValueError: a token is too short to be a secret, or a name is too long.
+
+    A server calls it, a client is given it: ``rpyc.connect(..., authenticator=...)``. The
+    credentials are the client's name, ``""`` if there are no names. Nothing of a token is ever
+    logged or shown. What follows the handshake is neither hidden nor protected by it: over a
+    network that is not trusted, use it inside TLS (:class:`Chained`).
+    """
+
+    MIN_SIZE = 16
+    """The shortest token, in bytes: who overhears a handshake may try out short ones."""
+
+    def __init__(
+        self,
+        token: str | bytes | Mapping[str, str | bytes],
+        name: str = "",
+        timeout: float = 10.0,
+    ) -> None:
+        self.name = name
+        self.timeout = timeout
+        tokens = token if isinstance(token, Mapping) else {name: token}
+        self._secrets = {known: self._checked(known, secret) for known, secret in tokens.items()}
+
+    @classmethod
+    def from_file(
+        cls, path: str | os.PathLike[str], name: str = "", timeout: float = 10.0
+    ) -> TokenAuthenticator:
+        """An authenticator for the token that a file holds; white space around it does not count.
+
+        A file that others may read is reported in the log.
+        """
+        file = Path(path)
+        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logging.getLogger("rpyc").warning(
+                "the token file %s may be used by others: chmod 600 it", file
+            )
+        return cls(file.read_bytes().strip(), name, timeout)
+
+    @staticmethod
+    def make_token() -> str:
+        """A new random token, as printable text."""
+        return secrets.token_urlsafe(32)
+
+    def __call__(self, sock: socket.socket) -> tuple[socket.socket, str]:
+        """Do the server's side of the handshake on ``sock``."""
+        return sock, _token.admit(sock, self._secrets, self.timeout)
+
+    def introduce(self, sock: socket.socket) -> tuple[socket.socket, str]:
+        """Do the client's side of the handshake on ``sock``.
+
+        :raises ValueError: there is no token for the own name.
+        """
+        secret = self._secrets.get(self.name)
+        if secret is None:
+            raise ValueError(
+                f"{self!r} has no token for the name {self.name!r}: a client gives its own one"
+            )
+        _token.introduce(sock, self.name, secret, self.timeout)
+        return sock, self.name
+
+    def __repr__(self) -> str:
+        return f"<TokenAuthenticator for {', '.join(map(repr, self._secrets))}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a TokenAuthenticator is not pickled: that would write its tokens down")
+
+    def _checked(self, name: str, token: str | bytes) -> bytes:
+        if len(name.encode()) > _token.MAX_NAME:
+            raise ValueError(f"the name {name[:20]!r}... is longer than {_token.MAX_NAME} bytes")
+        secret = token.encode() if isinstance(token, str) else bytes(token)
+        if len(secret) < self.MIN_SIZE:
+            raise ValueError(
+                f"the token for {name!r} has less than {self.MIN_SIZE} bytes, which can be "
+                "guessed: use TokenAuthenticator.make_token()"
+            )
+        return secret
+
+
+class Chained:
+    """Several authenticators, one after the other; each gets the socket that the last one returned.
+
+    ``Chained(SSLAuthenticator(...), TokenAuthenticator(...))`` asks for a token inside TLS. The
+    credentials are the tuple of theirs.
+    """
+
+    def __init__(self, *authenticators: Authenticator) -> None:
+        self.authenticators = authenticators
+
+    def __call__(self, sock: socket.socket) -> tuple[socket.socket, tuple[Any, ...]]:
+        """Ask all of them."""
+        credentials = []
+        try:
+            for authenticator in self.authenticators:
+                sock, told = authenticator(sock)
+                credentials.append(told)
+        except BaseException:
+            # The one that was given may have lost its descriptor to this one.
+            sock.close()
+            raise
+        return sock, tuple(credentials)
 
 
 class SSLAuthenticator:
@@ -66,6 +190,13 @@ class SSLAuthenticator:
             self.cert_reqs = cert_reqs
         else:
             self.cert_reqs = ssl.CERT_REQUIRED if ca_certs else ssl.CERT_NONE
+
+    @property
+    def asks_for_certificate(self) -> bool:
+        """Whether a client without a valid certificate is refused."""
+        import ssl
+
+        return self.cert_reqs == ssl.CERT_REQUIRED
 
     def __call__(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Do the server's side of the TLS handshake on ``sock``."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rpyc.core.channel import Channel
     from rpyc.core.protocol import Connection
     from rpyc.core.stream import Stream
+    from rpyc.utils.authenticators import ClientAuthenticator
 
 __all__ = [
     "DEFAULT_SERVER_PORT",
@@ -105,14 +106,17 @@ def connect(
     port: int | str = DEFAULT_SERVER_PORT,
     ipv6: bool = False,
     keepalive: bool | int = False,
+    authenticator: ClientAuthenticator | None = None,
 ) -> Connection:
     """Connect over TCP; see :func:`rpyc.utils.factory.connect`."""
-    return factory.connect(host, port, SlaveService, ipv6=ipv6, keepalive=keepalive)
+    return factory.connect(
+        host, port, SlaveService, ipv6=ipv6, keepalive=keepalive, authenticator=authenticator
+    )
 
 
-def unix_connect(path: str) -> Connection:
+def unix_connect(path: str, authenticator: ClientAuthenticator | None = None) -> Connection:
     """Connect over a Unix domain socket."""
-    return factory.unix_connect(path, SlaveService)
+    return factory.unix_connect(path, SlaveService, authenticator=authenticator)
 
 
 def ssl_connect(
@@ -125,6 +129,7 @@ def ssl_connect(
     ssl_version: int | None = None,
     ciphers: str | None = None,
     ipv6: bool = False,
+    authenticator: ClientAuthenticator | None = None,
 ) -> Connection:
     """Connect over TLS; the parameters are those of :func:`rpyc.utils.factory.ssl_connect`.
 
@@ -143,6 +148,7 @@ def ssl_connect(
         ciphers=ciphers,
         service=SlaveService,
         ipv6=ipv6,
+        authenticator=authenticator,
     )
 
 

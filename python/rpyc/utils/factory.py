@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rpyc.core.protocol import Connection
     from rpyc.core.service import Service
     from rpyc.core.stream import Stream
+    from rpyc.utils.authenticators import ClientAuthenticator
     from rpyc.utils.registry import Address, RegistryClient
 
     ServiceLike = Service | type[Service]
@@ -90,21 +91,29 @@ def connect(
     config: Config = _NO_CONFIG,
     ipv6: bool = False,
     keepalive: bool | int = False,
+    authenticator: ClientAuthenticator | None = None,
 ) -> Connection:
     """Connect over TCP.
 
     :param ipv6: look the host up as an IPv6 address.
     :param keepalive: ``True``, or the seconds between two keep-alive probes.
+    :param authenticator: introduces this side to the server and makes sure of
+        it, such as :class:`~rpyc.utils.authenticators.TokenAuthenticator`.
+    :raises AuthenticationError: the authenticator is not convinced.
     """
     stream = SocketStream.connect(host, port, ipv6=ipv6, keepalive=keepalive)
-    return connect_stream(stream, service, config)
+    return _connect_introduced(stream, service, config, authenticator)
 
 
 def unix_connect(
-    path: str, service: ServiceLike = VoidService, config: Config = _NO_CONFIG
+    path: str,
+    service: ServiceLike = VoidService,
+    config: Config = _NO_CONFIG,
+    authenticator: ClientAuthenticator | None = None,
 ) -> Connection:
-    """Connect over a Unix domain socket."""
-    return connect_stream(SocketStream.unix_connect(path), service, config)
+    """Connect over a Unix domain socket; ``authenticator`` as in :func:`connect`."""
+    stream = SocketStream.unix_connect(path)
+    return _connect_introduced(stream, service, config, authenticator)
 
 
 def ssl_connect(
@@ -121,6 +130,7 @@ def ssl_connect(
     ipv6: bool = False,
     keepalive: bool | int = False,
     verify_mode: int | None = None,
+    authenticator: ClientAuthenticator | None = None,
 ) -> Connection:
     """Connect over TLS.
 
@@ -133,6 +143,7 @@ def ssl_connect(
     :param ssl_version: an ``ssl.PROTOCOL_*`` number instead of safe defaults.
     :param ciphers: an OpenSSL cipher list.
     :param verify_mode: an ``ssl.CERT_*`` mode that leaves the name unverified.
+    :param authenticator: as in :func:`connect`, inside TLS.
 
     Without ``ca_certs``, ``cert_reqs`` and ``verify_mode`` the traffic is
     encrypted, but the server is not verified. With ``ca_certs`` alone the chain
@@ -158,7 +169,24 @@ def ssl_connect(
         else:
             ssl_kwargs["cert_reqs"] = ssl.CERT_NONE if verify_mode is None else verify_mode
     stream = SocketStream.ssl_connect(host, port, ssl_kwargs, ipv6=ipv6, keepalive=keepalive)
-    return connect_stream(stream, service, config)
+    return _connect_introduced(stream, service, config, authenticator)
+
+
+def _connect_introduced(
+    stream: SocketStream,
+    service: ServiceLike,
+    config: Config,
+    authenticator: ClientAuthenticator | None,
+) -> Connection:
+    """Connect over a stream once both sides have introduced themselves."""
+    if authenticator is None:
+        return connect_stream(stream, service, config)
+    try:
+        sock, credentials = authenticator.introduce(stream.sock)
+    except BaseException:
+        stream.close()
+        raise
+    return connect_stream(SocketStream(sock), service, {"credentials": credentials, **config})
 
 
 def ssh_connect(

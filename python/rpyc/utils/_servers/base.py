@@ -30,7 +30,7 @@ from rpyc.core.protocol import DEFAULT_CONFIG
 from rpyc.core.stream import SocketStream
 from rpyc.lib import spawn, spawn_waitready
 from rpyc.utils._servers.exposure import warn_if_exposed
-from rpyc.utils._servers.handshake import Handshake
+from rpyc.utils._servers.handshake import Handshakes
 from rpyc.utils._servers.listening import (
     SocketFile,
     bind_tcp,
@@ -84,6 +84,8 @@ class Server:
         the port.
     :param listener_timeout: seconds of one wait for a client. Closing does not
         wait for it.
+    :param max_connections: clients at the same time, those that authenticate
+        included; one more is hung up on. ``None`` for no limit.
     :param socket_path: listen on a Unix socket of this path instead, which must
         not exist. ``close`` removes the file (RPyC leaves it behind).
 
@@ -109,16 +111,18 @@ class Server:
         logger: logging.Logger | None = None,
         listener_timeout: float = 0.5,
         socket_path: str | None = None,
+        max_connections: int | None = 10_000,
     ) -> None:
         self.active = False
         self._closed = False
         self.service = service
         self.authenticator = authenticator
         self.backlog = backlog
+        self.max_connections = max_connections
         self.auto_register = bool(registrar) if auto_register is None else auto_register
         self.protocol_config = {} if protocol_config is None else protocol_config
         self.clients: set[socket.socket] = set()
-        self._handshakes: set[Handshake] = set()
+        self._handshakes = Handshakes()
         self._stopping = threading.Event()
         self._drained = threading.Event()
         self._own_thread = threading.local()
@@ -207,6 +211,14 @@ class Server:
                 self._tolerate(exc)
         else:
             return
+        if self.max_connections is not None and self._connections() >= self.max_connections:
+            self.logger.warning(
+                "client %s turned away: there are %s already (max_connections)",
+                addrinfo,
+                self.max_connections,
+            )
+            sock.close()
+            return
         sock.setblocking(True)
         send_at_once(sock)
         self.logger.info("accepted %s with fd %s", addrinfo, sock.fileno())
@@ -257,6 +269,10 @@ class Server:
         finally:
             self.logger.info("goodbye %s", addrinfo)
 
+    def _connections(self) -> int:
+        """How many clients there are."""
+        return len(self.clients)
+
     def _handle_connection(self, conn: Connection) -> None:
         """Serve a connection until it ends."""
         conn.serve_all()
@@ -291,8 +307,7 @@ class Server:
         if self.authenticator is None:
             return sock, None
         timeout = self.protocol_config.get("endpoints_timeout", DEFAULT_CONFIG["endpoints_timeout"])
-        handshake = Handshake(sock)
-        self._handshakes.add(handshake)
+        handshake = self._handshakes.begin(sock)
         try:
             if self._closed:
                 handshake.abort()
@@ -303,7 +318,7 @@ class Server:
             )
             return None
         finally:
-            self._handshakes.discard(handshake)
+            self._handshakes.end(handshake)
         self.logger.info("%s authenticated successfully", addrinfo)
         if admitted is not sock:
             # close() must find the socket that now holds the descriptor.
@@ -351,8 +366,7 @@ class Server:
     def _disconnect_clients(self) -> None:
         for sock in list(self.clients):
             hang_up(sock)
-        for handshake in list(self._handshakes):
-            handshake.abort()
+        self._handshakes.abort()
         if self.clients and not getattr(self._own_thread, "flag", False):
             self._drained.wait(_CLOSE_GRACE)
 

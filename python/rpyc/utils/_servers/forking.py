@@ -46,6 +46,9 @@ class ForkingServer(Server):
             for pid in list(self._children):
                 spawn(self._wait_for, pid)
 
+    def _connections(self) -> int:
+        return len(self._children)
+
     def _accept_method(self, sock: socket.socket) -> None:
         # What is buffered now would be written by both processes.
         _flush_stdio()

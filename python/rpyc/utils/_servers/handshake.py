@@ -100,11 +100,62 @@ class Handshake:
                 left -= len(chunk)
 
 
+class Handshakes:
+    """All handshakes of a server that are going on.
+
+    :param waiting: how many clients wait for one of them to end. For each of them, the handshake
+        that has had the most time is ended. So clients that say nothing can't keep others out,
+        however many they are.
+    """
+
+    def __init__(self, waiting: Callable[[], int] = lambda: 0) -> None:
+        self._waiting = waiting
+        self._lock = threading.Lock()
+        # In the order of their beginning.
+        self._running: dict[Handshake, None] = {}
+        self._ending: set[Handshake] = set()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._running)
+
+    def begin(self, sock: socket.socket) -> Handshake:
+        """A handshake with this client; :meth:`end` must follow."""
+        handshake = Handshake(sock)
+        with self._lock:
+            self._running[handshake] = None
+        self.make_room()
+        return handshake
+
+    def end(self, handshake: Handshake) -> None:
+        """This one is over."""
+        with self._lock:
+            self._running.pop(handshake, None)
+            self._ending.discard(handshake)
+
+    def make_room(self) -> None:
+        """End as many as there are clients waiting for it, the oldest first."""
+        waiting = self._waiting()
+        with self._lock:
+            while self._running and len(self._ending) < waiting:
+                oldest = next(iter(self._running))
+                del self._running[oldest]
+                self._ending.add(oldest)
+                oldest.abort()
+
+    def abort(self) -> None:
+        """End all of them: the server closes."""
+        with self._lock:
+            handshakes = [*self._running, *self._ending]
+        for handshake in handshakes:
+            handshake.abort()
+
+
 class Doorkeepers:
     """A few threads that take new clients in, one each at a time.
 
-    They exist only while there are new clients. Clients that are slow to
-    introduce themselves delay other newcomers, never those already served.
+    They exist only while there are new clients. If all are busy, newcomers
+    wait; those already served never do.
 
     :param admit: called with each client's socket; must not raise.
     :param size: the largest number of threads.
@@ -116,6 +167,11 @@ class Doorkeepers:
         self._lock = threading.Lock()
         self._waiting: deque[socket.socket] = deque()
         self._threads = 0
+
+    def waiting(self) -> int:
+        """How many newcomers wait for a doorkeeper."""
+        with self._lock:
+            return len(self._waiting) if self._threads >= self._size else 0
 
     def submit(self, sock: socket.socket) -> None:
         """Have a client admitted soon. Does not wait.

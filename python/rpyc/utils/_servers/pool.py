@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from rpyc.core.channel import Channel
 from rpyc.core.stream import SocketStream
 from rpyc.utils._servers.base import Server
-from rpyc.utils._servers.handshake import Doorkeepers
+from rpyc.utils._servers.handshake import Doorkeepers, Handshakes
 from rpyc.utils._servers.listening import hang_up
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 # The poller also looks at idle connections this often (seconds), for those that
 # were closed or read from by threads of the service: the selector cannot tell.
 _SWEEP_INTERVAL = 0.25
+# Clients that may introduce themselves at the same time. One more, and the one that
+# has had the most time must go.
+_MAX_NEWCOMERS = 256
 # Seconds that close() waits for the poller.
 _JOIN_TIMEOUT = 0.3
 
@@ -50,8 +53,8 @@ class ThreadPoolServer(Server):
 
     The other parameters are those of :class:`~rpyc.utils.server.Server`.
 
-    Authentication and ``on_connect`` run in threads of their own, at most as
-    many as there are workers, so that slow newcomers delay each other only. A
+    Authentication and ``on_connect`` run in threads of their own, so that slow
+    newcomers delay nobody. A
     request that waits, for a callback for instance, keeps its worker.
 
     Attributes: ``nbthreads``, ``request_batch_size``, ``workers`` and
@@ -70,7 +73,8 @@ class ThreadPoolServer(Server):
         self.poll_object: selectors.BaseSelector = selectors.DefaultSelector()
         self.fd_to_conn: dict[int, Connection] = {}
         self._active_connection_queue: queue.SimpleQueue[_Client | None] = queue.SimpleQueue()
-        self._doorkeepers = Doorkeepers(self._admit, nbThreads)
+        self._doorkeepers = Doorkeepers(self._admit, max(nbThreads, _MAX_NEWCOMERS))
+        self._handshakes = Handshakes(self._doorkeepers.waiting)
         # Guards the selector, which workers add to while the poller waits on it.
         self._selector_lock = threading.Lock()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -110,6 +114,7 @@ class ThreadPoolServer(Server):
     def _accept_method(self, sock: socket.socket) -> None:
         try:
             self._doorkeepers.submit(sock)
+            self._handshakes.make_room()
         except RuntimeError as exc:
             self.logger.error("client turned away: %s", exc)
             self._dismiss(sock)
