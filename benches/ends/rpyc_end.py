@@ -184,8 +184,8 @@ def batched(conn: Any) -> Workload:
     add = conn.root.add
 
     def once() -> Any:
-        with conn.batch():
-            results = [add(1, 2) for _ in range(BATCH)]
+        with conn.batch() as batch:
+            results = [batch(add, 1, 2) for _ in range(BATCH)]
         return sum(result.value for result in results)
 
     require(once(), 3 * BATCH)
