@@ -57,6 +57,9 @@ CALLS = {"async300": 300, "batch": 5000, "list": 1000}
 TRACED = {"held": (50, 2050), "method": (50, 2050)}
 """The same for system calls."""
 
+PATIENCE = 100.0
+"""Seconds that a workload may take: valgrind makes it fifty times slower, and the machine may be busy."""
+
 ENGINE = "/rpyc/_rpyc"
 """In the path of the extension, and of nothing else."""
 
@@ -165,7 +168,7 @@ def trace(workload: str, times: int) -> dict[str, Counter[str]]:
 
 def ask(pair: Pair, workload: str, times: int) -> dict[str, Any]:
     """Lets the client do a workload."""
-    return pair.ask(json.dumps({"workload": workload, "times": times}), 30.0)
+    return pair.ask(json.dumps({"workload": workload, "times": times}), PATIENCE)
 
 
 def compare(figures: Figures, recorded: dict[str, Any]) -> tuple[str, list[str]]:

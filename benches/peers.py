@@ -15,7 +15,7 @@ from typing import Any
 
 from contenders import Contender
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 """Seconds until a new process must have said that it is ready."""
 
 ORDER_TIMEOUT = 25.0
