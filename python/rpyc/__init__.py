@@ -59,6 +59,7 @@ from rpyc.utils.factory import (
     unix_connect,
 )
 from rpyc.utils.helpers import BgServingThread, async_, buffiter, restricted, timed
+from rpyc.utils.reconnecting import ReconnectEvent, ReconnectingClient
 from rpyc.utils.server import ForkingServer, OneShotServer, ThreadedServer, ThreadPoolServer
 from rpyc.version import __version__
 
@@ -81,6 +82,8 @@ __all__ = [
     "OneShotServer",
     "PingError",
     "PipeStream",
+    "ReconnectEvent",
+    "ReconnectingClient",
     "Service",
     "SlaveService",
     "SocketStream",

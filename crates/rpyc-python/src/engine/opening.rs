@@ -202,6 +202,13 @@ impl Engine {
         self.link.get()?.end().map(ToString::to_string)
     }
 
+    /// The same in a word or two, as the `cause` of `ConnectionLost`.
+    #[getter]
+    fn _end_cause(&self) -> &'static str {
+        let end = self.link.get().and_then(Link::end);
+        end.map_or("closed", |end| end.cause().word())
+    }
+
     /// Whether the link ended because of what the peer sent.
     #[getter]
     fn _peer_misbehaved(&self) -> bool {
