@@ -82,7 +82,7 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; cargo fmt $(RUST_BENCH_CRATE) --check; \
 	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
 	@if cargo clippy --version >/dev/null 2>&1; then \
-		cargo clippy --workspace --all-targets --features rpyc/tokio -- -D warnings; \
+		cargo clippy --workspace --all-targets --features rpyc/tokio,rpyc/tls -- -D warnings; \
 		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
 		cargo clippy $(RUST_BENCH_CRATE) --target-dir target/rust-bench -- -D warnings; \
 	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
@@ -93,7 +93,7 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.
 test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays, and models of it under loom
-	cargo test --workspace --exclude rpyc-python --features rpyc/tokio
+	cargo test --workspace --exclude rpyc-python --features rpyc/tokio,rpyc/tls
 	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos
 	$(MODELS)
 

@@ -1,15 +1,21 @@
 //! Making connections.
 
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::auth::ClientAuthenticator;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::object::{Object, Void};
+use crate::opening::Opening;
+#[cfg(feature = "tls")]
+use crate::tls::TlsClient;
 use crate::transport::Stream;
 
 /// Connects to a server, with the default configuration and nothing to offer back.
@@ -37,6 +43,9 @@ pub struct Connector {
     address: Address,
     config: Config,
     root: Arc<dyn Object>,
+    authenticator: Option<Arc<dyn ClientAuthenticator>>,
+    #[cfg(feature = "tls")]
+    tls: TlsClient,
 }
 
 impl Connector {
@@ -54,6 +63,9 @@ impl Connector {
             address,
             config: Config::default(),
             root: Arc::new(Void),
+            authenticator: None,
+            #[cfg(feature = "tls")]
+            tls: TlsClient::new(),
         }
     }
 
@@ -75,6 +87,12 @@ impl Connector {
         &self.address
     }
 
+    /// Whether both sides make sure who the other one is, before the first message.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn has_authenticator(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
     #[cfg(feature = "tokio")]
     pub(crate) const fn settings(&self) -> &Config {
         &self.config
@@ -83,6 +101,19 @@ impl Connector {
     #[cfg(feature = "tokio")]
     pub(crate) fn root(&self) -> Arc<dyn Object> {
         Arc::clone(&self.root)
+    }
+
+    /// Introduces this side by this, before the first message; inside TLS if there is TLS.
+    pub fn authenticator(mut self, authenticator: impl ClientAuthenticator) -> Self {
+        self.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Sets how connections to `ssl://` addresses are secured.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Connects.
@@ -108,22 +139,64 @@ impl Connector {
     fn open(&self, name: &str, deadline: Instant) -> Result<Stream, ConnectError> {
         let waited = self.config.connect_timeout;
         let failed = |source| ConnectError::from_io(name, source, waited);
-        match &self.address {
-            Address::Tcp { host, port } => {
-                let socket = open_tcp(name, host, *port, deadline, waited)?;
-                Stream::socket(socket, &self.config)
+        let socket: OwnedFd = match &self.address {
+            Address::Tcp { host, port } | Address::Ssl { host, port } => {
+                open_tcp(name, host, *port, deadline, waited)?.into()
             }
-            Address::Ssl { .. } => {
-                return Err(ConnectError::Address {
-                    address: name.to_owned(),
-                    reason: "TLS is not compiled in".to_owned(),
-                });
-            }
-            Address::Unix(path) => {
-                UnixStream::connect(path).and_then(|socket| Stream::socket(socket, &self.config))
-            }
+            Address::Unix(path) => UnixStream::connect(path).map_err(failed)?.into(),
+        };
+        let mut opening = Opening::new(socket, waited, deadline);
+        if let Address::Ssl { host, .. } = &self.address {
+            self.secure(name, host, &mut opening)?;
         }
-        .map_err(failed)
+        if let Some(authenticator) = &self.authenticator {
+            authenticator
+                .introduce(&mut opening)
+                .map_err(|error| self.unsuccessful(name, &error))?;
+        }
+        opening.into_stream(&self.config).map_err(failed)
+    }
+
+    #[cfg(feature = "tls")]
+    fn secure(&self, name: &str, host: &str, opening: &mut Opening) -> Result<(), ConnectError> {
+        let session = self
+            .tls
+            .session(host)
+            .map_err(|error| ConnectError::Handshake {
+                address: name.to_owned(),
+                reason: error.to_string(),
+            })?;
+        let secured = opening.secure(session);
+        secured.map_err(|error| self.unsuccessful(name, &error))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with TLS it has settings")]
+    fn secure(&self, name: &str, _: &str, _: &mut Opening) -> Result<(), ConnectError> {
+        Err(ConnectError::Address {
+            address: name.to_owned(),
+            reason: "TLS is not compiled in: it is the feature \"tls\" of the crate".to_owned(),
+        })
+    }
+
+    /// The error for a handshake that failed.
+    fn unsuccessful(&self, name: &str, error: &io::Error) -> ConnectError {
+        let address = name.to_owned();
+        match error.kind() {
+            io::ErrorKind::TimedOut => ConnectError::TimedOut {
+                address,
+                waited: self.config.connect_timeout,
+                accepted: true,
+            },
+            io::ErrorKind::UnexpectedEof => ConnectError::Handshake {
+                address,
+                reason: "the server hung up during the handshake".to_owned(),
+            },
+            _ => ConnectError::Handshake {
+                address,
+                reason: error.to_string(),
+            },
+        }
     }
 }
 

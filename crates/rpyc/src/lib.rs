@@ -17,6 +17,7 @@
 //! |---|---|
 //! | [`link`] | one connection: who reads, who waits, how frames leave |
 //! | [`Server`] | accepts connections and serves a root object to each |
+//! | [`RegistryServer`], [`RegistryClient`] | where servers say what they offer |
 //! | [`transport`] | sockets, pipes and memory, behind one trait |
 
 /// For the code that the macros generate.
@@ -26,6 +27,7 @@
 pub mod __macros;
 mod address;
 mod args;
+mod auth;
 mod brine;
 mod config;
 mod connect;
@@ -35,13 +37,17 @@ mod error;
 pub mod link;
 mod netref;
 mod object;
+mod opening;
 mod pending;
 pub mod random;
+mod registry;
 mod server;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]
 pub mod sync;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "tokio")]
 mod tokio;
 pub mod transport;
@@ -50,6 +56,7 @@ mod waiter;
 
 pub use address::Address;
 pub use args::{Args, IntoArgs, Parameters};
+pub use auth::{Authenticator, ClientAuthenticator, TokenAuthenticator};
 pub use config::{Config, Limits};
 pub use connect::{Connector, connect};
 pub use connection::Connection;
@@ -60,8 +67,12 @@ pub use object::{
     Callable, ContextManager, Function, Iter, LaterReply, Member, Method, Object, Reply, function,
     raw_function,
 };
+pub use opening::Opening;
 pub use pending::AsyncResult;
-pub use server::{Opening, PeerInfo, Server, ServerBuilder};
+pub use registry::{REGISTRY_PORT, RegistryClient, RegistryError, RegistryServer};
+pub use server::{PeerInfo, Server, ServerBuilder};
+#[cfg(feature = "tls")]
+pub use tls::{TlsClient, TlsError, TlsServer};
 #[cfg(feature = "tokio")]
 pub use tokio::{AsyncConnection, AsyncServer};
 pub use value::{Slice, Value};

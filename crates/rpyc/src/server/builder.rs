@@ -7,11 +7,16 @@ use std::time::Duration;
 use super::Server;
 use super::listener::Listener;
 use super::peer::PeerInfo;
+use super::registration::Registration;
 use crate::address::Address;
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::convert::{ConversionError, FromValue, IntoValue};
 use crate::error::BindError;
 use crate::object::{Object, Void};
+use crate::registry::RegistryClient;
+#[cfg(feature = "tls")]
+use crate::tls::TlsServer;
 
 /// Makes the root object of a connection.
 type Factory = Arc<dyn Fn(&PeerInfo) -> Result<Arc<dyn Object>, ConversionError> + Send + Sync>;
@@ -34,29 +39,53 @@ pub(super) struct Settings {
     pub(super) config: Config,
     pub(super) max_connections: usize,
     pub(super) handshake_timeout: Duration,
+    pub(super) registration: Option<Registration>,
+    pub(super) authenticator: Option<Arc<dyn Authenticator>>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Settings {
     /// Whether anything is exchanged before the first message.
     pub(super) const fn has_handshake(&self) -> bool {
-        false
+        self.authenticator.is_some() || self.has_tls()
+    }
+
+    const fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
     }
 }
 
 /// What a server is to be like; made by [`Server::builder`].
 #[derive(Clone)]
 #[must_use = "it listens when bound"]
-pub struct ServerBuilder(Settings);
+pub struct ServerBuilder {
+    settings: Settings,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsServer>,
+}
 
 impl Default for ServerBuilder {
     fn default() -> Self {
-        Self(Settings {
+        let settings = Settings {
             kind: Kind::Threaded,
             service: Arc::new(|_| Ok(Arc::new(Void))),
             config: Config::default(),
             max_connections: 10_000,
             handshake_timeout: Duration::from_secs(10),
-        })
+            registration: None,
+            authenticator: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        Self {
+            settings,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 
@@ -68,26 +97,26 @@ impl ServerBuilder {
         mut self,
         factory: impl Fn(&PeerInfo) -> O + Send + Sync + 'static,
     ) -> Self {
-        self.0.service =
+        self.settings.service =
             Arc::new(move |peer| <Arc<dyn Object>>::from_value(factory(peer).into_value()));
         self
     }
 
     /// Sets one root object for all connections.
     pub fn shared(mut self, root: Arc<dyn Object>) -> Self {
-        self.0.service = Arc::new(move |_| Ok(Arc::clone(&root)));
+        self.settings.service = Arc::new(move |_| Ok(Arc::clone(&root)));
         self
     }
 
     /// Sets the configuration of the connections.
     pub fn config(mut self, config: Config) -> Self {
-        self.0.config = config;
+        self.settings.config = config;
         self
     }
 
     /// One thread for each connection. This is the default.
     pub fn threaded(mut self) -> Self {
-        self.0.kind = Kind::Threaded;
+        self.settings.kind = Kind::Threaded;
         self
     }
 
@@ -97,31 +126,56 @@ impl ServerBuilder {
     /// A method that waits for something holds its thread. One that calls back is fine: its thread
     /// serves the connection meanwhile.
     pub fn pool(mut self, threads: usize) -> Self {
-        self.0.kind = Kind::Pool(threads);
+        self.settings.kind = Kind::Pool(threads);
         self
     }
 
     /// One connection: after it, [`Server::serve`] returns. Those whose handshake fails don't count.
     pub fn one_shot(mut self) -> Self {
-        self.0.kind = Kind::OneShot;
+        self.settings.kind = Kind::OneShot;
         self
     }
 
     /// How many connections there may be at once, those included that are being opened: 10,000 by
     /// default. Others are accepted and closed at once.
     pub fn max_connections(mut self, count: usize) -> Self {
-        self.0.max_connections = count;
+        self.settings.max_connections = count;
         self
     }
 
     /// How long a peer may take from connecting to its first message: TLS and authentication, all in
     /// all. 10 seconds by default.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.0.handshake_timeout = timeout;
+        self.settings.handshake_timeout = timeout;
         self
     }
 
-    /// Listens at an address: `host:port`, with port 0 for any that is free, or `unix:/path`.
+    /// Asks each client who it is, before its first message; inside TLS if there is TLS.
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.settings.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Serves over TLS. The files are read when the server is bound.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Registers the server under these names while it serves: at once, and every minute again.
+    pub fn register<I: IntoIterator<Item: Into<String>>>(
+        mut self,
+        registry: RegistryClient,
+        names: I,
+    ) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.settings.registration = Some(Registration { registry, names });
+        self
+    }
+
+    /// Listens at an address: `host:port`, with port 0 for any that is free,
+    /// `ssl://host:port` with TLS, or `unix:/path`.
     ///
     /// A socket file that is left from a server that is gone is replaced.
     ///
@@ -136,20 +190,47 @@ impl ServerBuilder {
     /// # Errors
     /// See [`BindError`].
     pub fn bind_to(self, address: &Address) -> Result<Server, BindError> {
-        if matches!(address, Address::Ssl { .. }) {
-            return Err(BindError::bad(address, "TLS is not compiled in"));
+        let settings = self.load(address)?;
+        let address = match address.clone() {
+            Address::Tcp { host, port } if settings.has_tls() => Address::Ssl { host, port },
+            Address::Ssl { .. } if !settings.has_tls() => {
+                return Err(BindError::bad(
+                    address,
+                    "a server over TLS needs a certificate: ServerBuilder::tls, with the feature \
+                     \"tls\" of the crate",
+                ));
+            }
+            other => other,
+        };
+        let listener = Listener::bind(&address)?;
+        Server::new(settings, listener).map_err(|source| BindError::from_io(&address, source))
+    }
+
+    /// Reads the files for TLS.
+    #[cfg(feature = "tls")]
+    fn load(self, address: &Address) -> Result<Settings, BindError> {
+        let mut settings = self.settings;
+        if let Some(tls) = &self.tls {
+            let config = tls.load();
+            let config = config.map_err(|error| BindError::bad(address, error.to_string()))?;
+            settings.tls = Some(config);
         }
-        let listener = Listener::bind(address)?;
-        Server::new(self.0, listener).map_err(|source| BindError::from_io(address, source))
+        Ok(settings)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with TLS there are files to read")]
+    fn load(self, _: &Address) -> Result<Settings, BindError> {
+        Ok(self.settings)
     }
 }
 
 impl fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
-            .field("kind", &self.0.kind)
-            .field("max_connections", &self.0.max_connections)
-            .field("handshake_timeout", &self.0.handshake_timeout)
+            .field("kind", &self.settings.kind)
+            .field("max_connections", &self.settings.max_connections)
+            .field("handshake_timeout", &self.settings.handshake_timeout)
             .finish_non_exhaustive()
     }
 }

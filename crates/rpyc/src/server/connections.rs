@@ -112,12 +112,19 @@ impl Connections {
         drop(entry);
     }
 
+    /// Whether new connections are listed.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.lock().door == Door::Open
+    }
+
     /// Lists no more.
     pub(super) fn refuse(&self) {
         let mut state = self.state.lock();
         if state.door == Door::Open {
             state.door = Door::Refusing;
         }
+        drop(state);
+        self.changed.notify_all();
     }
 
     /// Lists no more, and empties the list.

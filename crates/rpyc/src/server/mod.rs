@@ -18,9 +18,9 @@
 mod builder;
 mod connections;
 mod listener;
-mod opening;
 mod peer;
 mod pool;
+mod registration;
 mod threaded;
 mod threads;
 
@@ -37,12 +37,12 @@ pub use builder::ServerBuilder;
 use builder::{Kind, Settings};
 use connections::Connections;
 use listener::{Accepted, Listener};
-pub use opening::Opening;
 pub use peer::PeerInfo;
 use pool::Pool;
 use threads::Threads;
 
 use crate::address::Address;
+use crate::opening::Opening;
 
 /// How long [`Server::serve`] waits, after a stop, for threads that are still in a method.
 const LINGER: Duration = Duration::from_secs(5);
@@ -137,6 +137,7 @@ impl Server {
         let accepted = self
             .0
             .start_workers()
+            .and_then(|()| self.0.start_registration())
             .and_then(|()| self.0.accept_connections());
         if self.0.connections.is_taken() {
             self.0.connections.wait_until_empty();
@@ -210,6 +211,16 @@ impl Shared {
         Ok(())
     }
 
+    fn start_registration(self: &Arc<Self>) -> io::Result<()> {
+        let Some(registration) = self.settings.registration.clone() else {
+            return Ok(());
+        };
+        let shared = Arc::clone(self);
+        self.threads.start("rpyc-register", move || {
+            registration::keep(&shared, &registration);
+        })
+    }
+
     /// Until the listener is closed.
     fn accept_connections(self: &Arc<Self>) -> io::Result<()> {
         let mut troubled = false;
@@ -238,7 +249,8 @@ impl Shared {
 
     /// Lists a socket and hands it to whoever is going to open it.
     fn welcome(self: &Arc<Self>, socket: OwnedFd, peer: PeerInfo) -> io::Result<()> {
-        let opening = Opening::new(socket, self.settings.handshake_timeout);
+        let timeout = self.settings.handshake_timeout;
+        let opening = Opening::new(socket, timeout, Instant::now() + timeout);
         let Some(key) = self.connections.admit(opening.socket()) else {
             log::warn!(
                 "{}: {} was turned away: {} connections are open (ServerBuilder::max_connections)",

@@ -8,6 +8,7 @@ pub struct PeerInfo {
     name: String,
     address: Option<SocketAddr>,
     identity: Option<String>,
+    certificate: Option<Vec<u8>>,
 }
 
 impl PeerInfo {
@@ -16,6 +17,7 @@ impl PeerInfo {
             name,
             address,
             identity: None,
+            certificate: None,
         }
     }
 
@@ -40,5 +42,16 @@ impl PeerInfo {
     /// Sets whom the peer was found to be. For authenticators.
     pub fn set_identity(&mut self, identity: impl Into<String>) {
         self.identity = Some(identity.into());
+    }
+
+    /// The certificate that it showed, in DER. A server that asks for none gets none.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_certificate(&mut self, certificate: Option<Vec<u8>>) {
+        self.certificate = certificate;
     }
 }

@@ -24,9 +24,9 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, epoll};
 
 use super::Shared;
-use super::opening::Opening;
 use super::peer::PeerInfo;
 use crate::connection::Connection;
+use crate::opening::Opening;
 
 /// How many messages of one connection are served before it is another one's turn.
 const BATCH: usize = 64;

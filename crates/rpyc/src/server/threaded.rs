@@ -1,12 +1,13 @@
 //! From a socket to a connection, and a thread that serves it.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::builder::Kind;
-use super::opening::Opening;
 use super::peer::PeerInfo;
 use super::{Arc, Shared};
 use crate::connection::Connection;
+use crate::opening::Opening;
 
 /// Opens a connection and serves it to its end, in this thread.
 pub(super) fn serve(shared: &Arc<Shared>, key: u64, opening: Opening, peer: PeerInfo) {
@@ -25,11 +26,37 @@ impl Shared {
     /// Makes sure who the peer is. `None`: it is not served.
     pub(super) fn shake_hands(
         &self,
-        _key: u64,
-        opening: Opening,
-        peer: PeerInfo,
+        key: u64,
+        mut opening: Opening,
+        mut peer: PeerInfo,
     ) -> Option<(Opening, PeerInfo)> {
-        Some((opening, peer))
+        // An authenticator is the user's code.
+        let shaken = catch_unwind(AssertUnwindSafe(|| self.identify(&mut opening, &mut peer)));
+        let error = match shaken {
+            Ok(Ok(())) => return Some((opening, peer)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the authenticator panicked".to_owned(),
+        };
+        log::warn!(
+            "{}: {} was turned away: {error}",
+            self.address(),
+            peer.name()
+        );
+        self.connections.remove(key);
+        None
+    }
+
+    fn identify(&self, opening: &mut Opening, peer: &mut PeerInfo) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(config) = &self.settings.tls {
+            let session = crate::tls::server_session(config).map_err(io::Error::other)?;
+            opening.secure(session)?;
+            peer.set_certificate(opening.peer_certificate());
+        }
+        match &self.settings.authenticator {
+            Some(authenticator) => authenticator.admit(opening, peer),
+            None => Ok(()),
+        }
     }
 
     /// Makes the root object and the connection. `None`: there is none.
@@ -39,6 +66,7 @@ impl Shared {
             if !self.connections.take() {
                 return None;
             }
+            self.connections.refuse();
             self.listener.close();
         }
         // The factory is the user's code.

@@ -157,6 +157,14 @@ impl Connector {
     /// See [`ConnectError`].
     pub async fn connect_async(&self) -> Result<AsyncConnection, ConnectError> {
         let name = self.address().to_string();
+        if self.has_authenticator() {
+            return Err(ConnectError::Handshake {
+                address: name,
+                reason: "authenticators are for blocking connections: use Connector::connect, or \
+                         authenticate on a stream and use AsyncConnection::over"
+                    .to_owned(),
+            });
+        }
         let waited = self.settings().connect_timeout;
         let deadline = Instant::now() + waited;
         let opened = timeout_at(deadline.into(), self.open_async(&name, waited)).await;

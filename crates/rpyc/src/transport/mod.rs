@@ -7,6 +7,8 @@ mod pipe;
 pub(crate) mod poll;
 mod socket;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,7 +24,11 @@ pub use liveness::{notice_lost_peer, unread};
 pub use memory::{Memory, memory_pair};
 pub use pipe::Pipe;
 pub use socket::Socket;
+#[cfg(feature = "tls")]
+use socket::is_local_peer;
 pub use stream::Stream;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
 /// The bulk parts that a transport moves.
 pub type BulkOf<T> = <<T as Transport>::Buffer as BulkBuffer>::Done;

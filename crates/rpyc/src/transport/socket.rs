@@ -150,6 +150,13 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Socket<B> {
     }
 }
 
+/// Whether the peer of a socket is on this machine.
+#[cfg(feature = "tls")]
+pub(super) fn is_local_peer(fd: &OwnedFd) -> bool {
+    sockopt::socket_domain(fd).is_ok_and(|family| family == AddressFamily::UNIX)
+        || peer_is_loopback(fd)
+}
+
 fn peer_is_loopback(fd: &OwnedFd) -> bool {
     rustix::net::getpeername(fd)
         .ok()

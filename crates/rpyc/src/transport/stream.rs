@@ -20,6 +20,9 @@ pub enum Stream {
     Pipe(Pipe<BytesBuffer>),
     /// Memory of this process.
     Memory(Memory<BytesBuffer>),
+    /// TLS over a TCP or Unix stream socket.
+    #[cfg(feature = "tls")]
+    Tls(Box<super::Tls<BytesBuffer>>),
 }
 
 impl Stream {
@@ -35,6 +38,12 @@ impl Stream {
     pub(crate) fn shared_socket(socket: Arc<OwnedFd>, config: &Config) -> io::Result<Self> {
         Socket::new(socket, config.busy_poll).map(Self::Socket)
     }
+
+    /// A TLS session after its handshake.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(socket: Arc<OwnedFd>, session: rustls::Connection) -> Self {
+        Self::Tls(Box::new(super::Tls::new(socket, session)))
+    }
 }
 
 macro_rules! each {
@@ -43,6 +52,8 @@ macro_rules! each {
             Self::Socket($transport) => $call,
             Self::Pipe($transport) => $call,
             Self::Memory($transport) => $call,
+            #[cfg(feature = "tls")]
+            Self::Tls($transport) => $call,
         }
     };
 }
