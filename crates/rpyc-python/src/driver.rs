@@ -393,11 +393,8 @@ impl<'py> PyDriver<'_, 'py> {
     }
 
     fn perform(&self, request: Request<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        // A handler can run for long: what is finished must not wait behind it.
-        if self.link.has_output() {
-            let mut driver = PyDriver::new(self.conn, self.link);
-            self.link.flush(&mut driver, None)?;
-        }
+        let mut driver = PyDriver::new(self.conn, self.link);
+        self.link.flush_before_handler(&mut driver)?;
         Ok(dispatch::dispatch(&mut PyModel::new(self.conn), request)?)
     }
 

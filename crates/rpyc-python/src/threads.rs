@@ -76,6 +76,7 @@ pub(crate) fn note_fork() {
     // The other threads did not come along.
     BUSY.store(0, Ordering::SeqCst);
     rpyc::transport::forget_polling_threads();
+    rpyc::link::forget_courier();
     // The thread that forked is the main thread now.
     IS_MAIN.set(None);
 }

@@ -109,6 +109,10 @@ impl Transport for PyTransport {
         }
     }
 
+    fn sends_anywhere(&self) -> bool {
+        !self.is_channel()
+    }
+
     fn is_local(&self) -> bool {
         match self {
             Self::Socket(socket) => socket.is_local(),

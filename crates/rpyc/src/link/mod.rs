@@ -22,6 +22,7 @@
 mod chaos;
 mod end;
 mod inbox;
+mod late;
 mod outbox;
 mod parker;
 mod roles;
@@ -42,6 +43,8 @@ use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex, OnceLock, Ordering};
 use crate::transport::{BulkOf, Received, Transport};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
+use late::Exit;
+pub use late::forget_courier;
 use outbox::{Flushed, Outbox};
 pub use parker::{Parker, Sleep, Source};
 use roles::{Roles, Turn};
@@ -104,13 +107,12 @@ impl<D, F: FnMut(&mut D) -> bool> Until<D> for F {
 
 /// One end of a connection over a transport; `W` is what waits for answers.
 pub struct Link<T: Transport, W> {
-    transport: T,
+    exit: Arc<Exit<T>>,
     limits: Limits,
     session: Mutex<Session<W>>,
     roles: Roles,
     /// Locked by the holder of the read role only.
     inbox: Mutex<Inbox<T::Buffer>>,
-    outbox: Outbox<BulkOf<T>>,
     stall: Stall,
     /// Signs of life of the peer so far.
     heard: AtomicU64,
@@ -139,12 +141,14 @@ impl<T: Transport, W> Link<T, W> {
     /// A link over a connected transport. The first `prefix` bytes of each payload are no brine.
     pub fn new(transport: T, limits: Limits, prefix: usize) -> Self {
         Self {
-            transport,
+            exit: Arc::new(Exit {
+                transport,
+                outbox: Outbox::default(),
+            }),
             limits,
             session: Mutex::new(Session::new(&limits)),
             roles: Roles::default(),
             inbox: Mutex::new(Inbox::new(limits, prefix)),
-            outbox: Outbox::default(),
             stall: Stall::default(),
             heard: AtomicU64::new(0),
             handled: AtomicU64::new(0),
@@ -168,8 +172,8 @@ impl<T: Transport, W> Link<T, W> {
     }
 
     /// The transport.
-    pub const fn transport(&self) -> &T {
-        &self.transport
+    pub fn transport(&self) -> &T {
+        &self.exit.transport
     }
 
     /// The end, if the link has ended.
@@ -194,7 +198,7 @@ impl<T: Transport, W> Link<T, W> {
 
     /// Whether frames are queued, or being sent.
     pub fn has_unsent(&self) -> bool {
-        self.outbox.is_busy()
+        self.exit.outbox.is_busy()
     }
 
     /// Whether the calling thread holds the read role.
@@ -216,8 +220,8 @@ impl<T: Transport, W> Link<T, W> {
     pub fn finish(&self, cause: EndCause) {
         let end = self.ending.get_or_init(|| Arc::new(End::new(cause)));
         let _ = self.ended.set(Arc::clone(end));
-        self.transport.shutdown();
-        self.outbox.close();
+        self.exit.transport.shutdown();
+        self.exit.outbox.close();
         self.roles.wake_all();
     }
 
@@ -396,7 +400,7 @@ impl<T: Transport, W> Link<T, W> {
             }
         }
         // A sender that gives up leaves its frames to the next wait: don't wait for too long.
-        let slice = if self.outbox.is_busy() {
+        let slice = if self.exit.outbox.is_busy() {
             shorter(slice, Some(BUSY_SLICE))
         } else {
             slice
@@ -405,7 +409,7 @@ impl<T: Transport, W> Link<T, W> {
         let mut slice = slice;
         let mut inbox = self.inbox.lock();
         while !inbox.settle() {
-            let received = self.transport.receive(&mut inbox, slice);
+            let received = self.exit.transport.receive(&mut inbox, slice);
             if !matches!(received, Ok(Received::Data)) {
                 let cut = inbox.held() > 0;
                 drop(inbox);
@@ -429,7 +433,11 @@ impl<T: Transport, W> Link<T, W> {
         let mut inbox = self.inbox.lock();
         // Bounded: the peer may go on for ever without listening.
         while !inbox.settle() || inbox.held() < self.limits.backlog {
-            match self.transport.receive(&mut inbox, Some(Duration::ZERO)) {
+            match self
+                .exit
+                .transport
+                .receive(&mut inbox, Some(Duration::ZERO))
+            {
                 Ok(Received::Data) => inbox.absorb(),
                 Ok(Received::Nothing | Received::End) | Err(_) => break,
             }

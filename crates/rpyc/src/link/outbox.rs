@@ -1,7 +1,10 @@
 //! Frames that wait to be sent, and who sends them.
 
+use std::time::Duration;
+
 use rpyc_proto::wire::frame::Frame;
 
+use super::late::{self, LATE};
 use crate::sync::{Condvar, Instant, Mutex};
 use crate::transport::SendQueue;
 
@@ -32,7 +35,63 @@ struct State<B> {
     bytes: usize,
     sending: bool,
     closed: bool,
+    pace: Pace,
 }
+
+/// What is to be done with queued frames before a handler runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// There are none, or another thread sends them.
+    Nothing,
+    /// They are sent now.
+    Send,
+    /// They may wait, and the courier knows.
+    Wait,
+    /// They may wait if the courier can be told.
+    WaitIfWatched,
+}
+
+/// How fast handlers come and go, and how long finished answers have waited.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the last handler began, if frames were queued then.
+    last: Option<Instant>,
+    /// Quick handlers in a row.
+    quick: u32,
+    /// Since when frames are held back.
+    since: Option<Instant>,
+    /// The generation of the courier that looks here.
+    watched: Option<usize>,
+    /// Looks of the courier since something was held back.
+    quiet: u32,
+}
+
+impl Pace {
+    /// What to do with queued frames at `now`. `full`: there are many.
+    fn before_handler(&mut self, now: Instant, full: bool) -> Before {
+        if let Some(last) = self.last.replace(now) {
+            let quick = now.saturating_duration_since(last) < QUICK;
+            self.quick = if quick { self.quick + 1 } else { 0 };
+        }
+        let since = *self.since.get_or_insert(now);
+        if full || self.quick < STREAK || now.saturating_duration_since(since) >= HOLD {
+            Before::Send
+        } else if self.watched == Some(late::generation()) {
+            self.quiet = 0;
+            Before::Wait
+        } else {
+            Before::WaitIfWatched
+        }
+    }
+}
+
+/// A handler that is done within this time is quick, its answer included.
+const QUICK: Duration = Duration::from_micros(50);
+/// So many quick handlers in a row let answers wait for the next one.
+const STREAK: u32 = 8;
+/// Frames are held back for so long while handlers are quick, and up to so many bytes.
+const HOLD: Duration = Duration::from_micros(100);
+const HOLD_BYTES: usize = 64 * 1024;
 
 impl<B> Default for Outbox<B> {
     fn default() -> Self {
@@ -42,6 +101,7 @@ impl<B> Default for Outbox<B> {
                 bytes: 0,
                 sending: false,
                 closed: false,
+                pace: Pace::default(),
             }),
             room: Condvar::new(),
         }
@@ -58,6 +118,43 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         }
         state.bytes += frame.len();
         state.queue.frames.push_back(frame);
+    }
+
+    /// Decides what becomes of the queued frames while a handler runs.
+    pub(super) fn before_handler(&self) -> Before {
+        let mut state = self.state.lock();
+        if state.sending || state.queue.frames.is_empty() {
+            state.pace.last = None;
+            return Before::Nothing;
+        }
+        let full = state.bytes > HOLD_BYTES;
+        state.pace.before_handler(Instant::now(), full)
+    }
+
+    /// Notes whether the courier looks here from now on.
+    pub(super) fn set_watched(&self, watched: bool) {
+        let pace = &mut self.state.lock().pace;
+        pace.watched = watched.then(late::generation);
+        pace.quiet = 0;
+    }
+
+    /// For the courier: whether it is to look again.
+    pub(super) fn is_watched(&self) -> bool {
+        let mut state = self.state.lock();
+        let closed = state.closed;
+        let pace = &mut state.pace;
+        pace.quiet += 1;
+        if closed || pace.quiet > late::QUIET && pace.since.is_none() {
+            pace.watched = None;
+        }
+        pace.watched.is_some()
+    }
+
+    /// For the courier: whether frames are held back for too long.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        let state = self.state.lock();
+        let since = state.pace.since;
+        !state.sending && since.is_some_and(|since| now.saturating_duration_since(since) >= LATE)
     }
 
     /// Whether anything is queued, or being sent.
@@ -144,6 +241,7 @@ impl<B: AsRef<[u8]>> Sender<'_, B> {
             self.outbox.room.notify_all();
         }
         state.bytes = 0;
+        state.pace.since = None;
         true
     }
 
@@ -165,8 +263,64 @@ impl<B: AsRef<[u8]>> Drop for Sender<'_, B> {
             state.bytes += left.frames.iter().map(Frame::len).sum::<usize>();
             left.frames.append(&mut state.queue.frames);
             std::mem::swap(&mut state.queue, &mut left);
+            // If it was the courier that could not send them, it tries again.
+            state.pace.since = Some(Instant::now());
         }
         drop(state);
         self.outbox.room.notify_all();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_micros(5);
+
+    /// The pace after as many quick handlers as it takes, and the moment.
+    fn quick() -> (Pace, Instant) {
+        let mut pace = Pace::default();
+        let mut now = Instant::now();
+        for _ in 0..STREAK {
+            assert_eq!(pace.before_handler(now, false), Before::Send);
+            pace.since = None;
+            now += STEP;
+        }
+        (pace, now)
+    }
+
+    #[test]
+    fn frames_wait_for_the_next_handler_after_quick_ones() {
+        let (mut pace, now) = quick();
+        assert_eq!(pace.before_handler(now, false), Before::WaitIfWatched);
+        pace.watched = Some(late::generation());
+        assert_eq!(pace.before_handler(now + STEP, false), Before::Wait);
+        assert_eq!(pace.before_handler(now + STEP * 2, true), Before::Send);
+    }
+
+    #[test]
+    fn frames_are_not_held_back_for_long() {
+        let (mut pace, mut now) = quick();
+        let start = now;
+        while pace.before_handler(now, false) != Before::Send {
+            now += STEP;
+            assert!(now - start <= HOLD);
+        }
+        assert_eq!(now - start, HOLD);
+    }
+
+    #[test]
+    fn a_slow_handler_ends_the_holding_back() {
+        let (mut pace, now) = quick();
+        assert_eq!(pace.before_handler(now + QUICK, false), Before::Send);
+        pace.since = None;
+        assert_eq!(pace.before_handler(now + QUICK + STEP, false), Before::Send);
+    }
+
+    #[test]
+    fn a_fork_leaves_no_courier() {
+        let (mut pace, now) = quick();
+        pace.watched = Some(late::generation() + 1);
+        assert_eq!(pace.before_handler(now, false), Before::WaitIfWatched);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rpyc_proto::wire::frame::Frame;
 
-use super::outbox::Flushed;
+use super::late;
+use super::outbox::{Before, Flushed};
 use super::parker::Parker;
 use super::{Driver, End, EndCause, Link, is_over, remaining, shorter};
 use crate::sync::{Instant, Ordering};
@@ -15,12 +16,42 @@ impl<T: Transport, W> Link<T, W> {
     /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
     /// next wait.
     pub fn push(&self, frame: Frame<BulkOf<T>>) {
-        self.outbox.push(frame);
+        self.exit.outbox.push(frame);
     }
 
     /// Whether frames were appended that no thread is sending.
     pub fn has_output(&self) -> bool {
-        self.outbox.is_idle_with_output()
+        self.exit.outbox.is_idle_with_output()
+    }
+
+    /// To be called before a handler runs: what is finished must not wait behind it. Sends it, or
+    /// leaves it for at most a millisecond if the last handlers were quick: then answers leave
+    /// together. See [`late`](super::late).
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_before_handler<D: Driver<T>>(&self, driver: &mut D) -> Result<(), D::Error>
+    where
+        T: 'static,
+        W: Send,
+    {
+        match self.exit.outbox.before_handler() {
+            Before::Nothing | Before::Wait => Ok(()),
+            Before::WaitIfWatched if self.may_hold_back() => Ok(()),
+            Before::WaitIfWatched | Before::Send => self.flush(driver, None),
+        }
+    }
+
+    /// Whether the courier can send what is held back: the transport must not need this thread.
+    fn may_hold_back(&self) -> bool
+    where
+        T: 'static,
+    {
+        let watched = self.exit.transport.sends_anywhere()
+            && !Parker::current().is_green()
+            && late::watch(&self.exit);
+        self.exit.outbox.set_watched(watched);
+        watched
     }
 
     /// Sends what is in the outbox, unless another thread is doing so. Waits until `deadline`
@@ -67,7 +98,7 @@ impl<T: Transport, W> Link<T, W> {
 
     fn try_flush(&self, slice: Option<Duration>) -> Flushed {
         let deadline = slice.map(|slice| Instant::now() + slice);
-        let Some(mut sender) = self.outbox.begin() else {
+        let Some(mut sender) = self.exit.outbox.begin() else {
             return self.wait_for_room(deadline);
         };
         loop {
@@ -78,7 +109,7 @@ impl<T: Transport, W> Link<T, W> {
                 return Flushed::All;
             }
             let before = sender.queue().position();
-            match self.transport.send(sender.queue()) {
+            match self.exit.transport.send(sender.queue()) {
                 Ok(()) => self.stall.is_over(),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     if sender.queue().position() != before {
@@ -115,7 +146,7 @@ impl<T: Transport, W> Link<T, W> {
             return Flushed::Ended;
         }
         // A green thread must let the sender go on, which may be another one of the same thread.
-        if Parker::current().is_green() || self.outbox.wait_for_room(deadline) {
+        if Parker::current().is_green() || self.exit.outbox.wait_for_room(deadline) {
             Flushed::All
         } else {
             Flushed::Waiting
@@ -133,10 +164,10 @@ impl<T: Transport, W> Link<T, W> {
         let room = inbox
             .as_ref()
             .is_some_and(|inbox| inbox.held() < self.limits.backlog);
-        match self.transport.wait_to_send(room, wait) {
+        match self.exit.transport.wait_to_send(room, wait) {
             Ok(true) => {
                 if let Some(inbox) = &mut inbox {
-                    let received = self.transport.receive(inbox, Some(Duration::ZERO));
+                    let received = self.exit.transport.receive(inbox, Some(Duration::ZERO));
                     inbox.absorb();
                     if matches!(received, Ok(Received::Data)) {
                         self.note_heard();

@@ -52,7 +52,7 @@ impl<T: Transport, W> Link<T, W> {
 
     /// Sends a sign of life, if it can leave without waiting and nothing else is about to.
     pub fn show_life(&self) {
-        if !self.outbox.is_busy()
+        if !self.exit.outbox.is_busy()
             && let Ok(frame) = Frame::seal(Writer::new_frame())
         {
             self.push(frame);
@@ -78,7 +78,7 @@ impl<T: Transport, W> Link<T, W> {
                 continue;
             }
             let mut first = [0; LOOK];
-            let (seen, all) = match self.transport.peek(&mut first) {
+            let (seen, all) = match self.exit.transport.peek(&mut first) {
                 Ok(Peeked::Bytes { seen, all }) => (seen, all),
                 Ok(Peeked::Nothing) => return Ok(0),
                 Ok(Peeked::End) => {
@@ -101,7 +101,7 @@ impl<T: Transport, W> Link<T, W> {
             let Some((payload, length)) = concern(seen, concerns) else {
                 return Ok(all);
             };
-            if let Err(error) = self.transport.skip(length) {
+            if let Err(error) = self.exit.transport.skip(length) {
                 self.note_received(Err(error), false);
                 return Ok(0);
             }

@@ -170,6 +170,11 @@ pub trait Transport: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Whether any thread may send, at any time: nothing of the face is needed for it.
+    fn sends_anywhere(&self) -> bool {
+        true
+    }
+
     /// Whether the peer is on this machine, so that compressing never pays.
     fn is_local(&self) -> bool;
 

@@ -1,0 +1,115 @@
+"""Answers leave together while handlers are quick, and none waits behind one that is not."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import PATIENCE, Rig, eventually
+
+import rpyc
+
+
+class Service(rpyc.Service):
+    """Quick handlers, and one that takes as long as it is made to."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def exposed_same(self, obj: Any) -> Any:
+        return obj
+
+    def exposed_wait(self) -> bool:
+        return self.gate.wait(PATIENCE)
+
+    def exposed_call(self, function: Any) -> Any:
+        return function()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.gate.set()
+
+
+@pytest.mark.parametrize("unix", [False, True])
+@pytest.mark.parametrize("quick", [1, 7, 40, 1000])
+def test_no_answer_waits_behind_a_slow_handler(
+    rig: Rig, service: Service, unix: bool, quick: int
+) -> None:
+    """However quick the handlers before were: what they answered is here while the slow one still runs."""
+    conn = rig.connect(rig.serve(service, unix=unix))
+    same, wait = rpyc.async_(conn.root.same), rpyc.async_(conn.root.wait)
+    for _ in range(5):
+        service.gate.clear()
+        results = [same(n) for n in range(quick)]
+        last = wait()
+        for n, result in enumerate(results):
+            result.wait(PATIENCE / 2)
+            assert result.value == n
+        assert not last.ready
+        service.gate.set()
+        assert last.value is True
+
+
+def test_a_handler_that_calls_back_sends_what_is_finished(rig: Rig, service: Service) -> None:
+    """The callback runs at the client after the answers before it have come, in their order."""
+    conn = rig.connect(rig.serve(service))
+    same, call = rpyc.async_(conn.root.same), rpyc.async_(conn.root.call)
+    for _ in range(5):
+        results = [same(n) for n in range(200)]
+        nested = call(lambda results=results: sum(result.ready for result in results))
+        assert nested.value == len(results)
+
+
+def test_the_child_of_a_fork_holds_nothing_back_for_ever(rig: Rig) -> None:
+    """The thread that sends late answers is not there in the child: it starts another."""
+    program = rig.program(
+        """
+import os, threading, rpyc
+from rpyc.utils.server import ThreadedServer
+
+class Service(rpyc.Service):
+    def exposed_same(self, obj): return obj
+    def exposed_wait(self, seconds): return threading.Event().wait(seconds)
+
+def use():
+    server = ThreadedServer(Service, hostname="127.0.0.1", port=0)
+    thread = server._start_in_thread()
+    conn = rpyc.connect("127.0.0.1", server.port)
+    same, wait = rpyc.async_(conn.root.same), rpyc.async_(conn.root.wait)
+    for _ in range(5):
+        results = [same(n) for n in range(500)]
+        last = wait(0.2)
+        assert [result.value for result in results] == list(range(500))
+        last.wait()
+    conn.close()
+    server.close()
+    thread.join()
+
+use()
+child = os.fork()
+if child == 0:
+    use()
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print("done", flush=True)
+"""
+    )
+    assert program.line(40) == "done"
+    assert program.wait() == 0
+
+
+def test_the_thread_that_sends_late_answers_goes_away(rig: Rig, service: Service) -> None:
+    """Python warns of forks in processes with threads: so there is none once the traffic is over."""
+    conn = rig.connect(rig.serve(service))
+    same = rpyc.async_(conn.root.same)
+    same(0).wait()
+    before = len(os.listdir("/proc/self/task"))
+    for result in [same(n) for n in range(1000)]:
+        result.wait()
+    eventually(lambda: len(os.listdir("/proc/self/task")) <= before)
