@@ -23,6 +23,9 @@ from rpyc.lib import get_id_pack, get_methods, maxint
 
 Handler = Callable[..., Any]
 
+_MOST_SKIPPED = 1 << 20
+"""Items that one request may skip: an iterator may have no end."""
+
 _COMPARISONS = frozenset({"__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__ge__", "__cmp__"})
 
 
@@ -280,7 +283,7 @@ class Handlers(_rpyc.Engine):
         # through the handler that programs override.
         call = self._HANDLERS[consts.HANDLE_CALLATTR]
         with contextlib.suppress(StopIteration):
-            for _ in range(skip):
+            for _ in range(min(skip, _MOST_SKIPPED)):
                 call(self, obj, "__next__", ())
         return False, (call(self, obj, "__next__", ()),) if count else ()
 
