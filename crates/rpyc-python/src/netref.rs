@@ -12,6 +12,7 @@ use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use rpyc_proto::consts::Handler;
 use rpyc_proto::id::EncodedId;
@@ -220,8 +221,14 @@ pub(crate) fn request<'py, const N: usize>(
     module(py)?.getattr(intern!(py, "syncreq"))?.call1(all)
 }
 
-pub(crate) fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import(intern!(py, "rpyc.core.netref"))
+/// The module `rpyc.core.netref`. Its names are looked up when they are needed: programs replace them.
+pub(crate) fn module<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || {
+        let module = py.import(intern!(py, "rpyc.core.netref"))?;
+        PyResult::Ok(module.unbind())
+    })?;
+    Ok(module.bind(py))
 }
 
 #[pymethods]

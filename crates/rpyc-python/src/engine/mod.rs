@@ -37,7 +37,7 @@ use crate::bulk::PyBulk;
 use crate::deadlines::Deadlines;
 use crate::driver::seal;
 use crate::native::Native;
-use crate::netref::PyNetref;
+use crate::netref::{PyNetref, module};
 use crate::proxies::Proxies;
 use crate::request::Timeout;
 use crate::result::seconds;
@@ -169,8 +169,7 @@ impl Engine {
             return Ok((netref, complete));
         }
         let netref = Bound::new(py, PyNetref::native(conn, encoded.clone()))?;
-        let shared = py
-            .import(intern!(py, "rpyc.core.netref"))?
+        let shared = module(py)?
             .getattr(intern!(py, "builtin_classes_cache"))?
             .cast_into::<PyDict>()?
             .get_item(PyString::new(py, id.name))?;
