@@ -43,7 +43,7 @@ INSTALLED_STAMP := $(VENV)/.installed
 BENCH_STAMP := $(BENCH_VENV)/.ready
 
 # What the native path and the Python path must agree on.
-PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access batch connection exceptions \
+PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access batch buffers connection exceptions \
 	extension_points extensions faults handlers hostile_limits hostile_peers policy_matrix netref read_ahead refcount threads vectors_session))
 
 SHELL := /bin/sh

@@ -21,6 +21,7 @@ __all__ = [
     "quiesce",
     "set_metaclass",
     "syncreq",
+    "take_buffers",
     "use_greenlets",
 ]
 
@@ -58,6 +59,9 @@ def set_metaclass(metaclass: type[type]) -> None:
 
 def install_call(cls: type[BaseNetref]) -> None:
     """Make instances of a proxy class callable natively."""
+
+def take_buffers(parts: tuple[tuple[bool, bytes], ...]) -> list[Any]:
+    """The buffers of a pickle: pairs of whether one may be written to, and its bytes."""
 
 def install_next(cls: type[BaseNetref]) -> None:
     """Let instances of a class of proxies of builtin iterators be iterated natively."""

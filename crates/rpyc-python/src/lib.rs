@@ -14,6 +14,7 @@
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
 //! | `result`, `deadlines` | `AsyncResult`; limits that hold for all requests of a thread |
+//! | `buffers` | buffers of pickles, used where they were received |
 //! | `batch` | calls that are collected, and performed one after the other |
 //! | `ahead`, `peek` | items of remote iterators, read ahead: where they are used, and where they are from |
 //! | `brine`, `bulk` | values to and from bytes |
@@ -26,6 +27,7 @@ mod attributes;
 mod batch;
 mod bound;
 mod brine;
+mod buffers;
 mod bulk;
 mod classes;
 mod deadlines;
@@ -54,6 +56,8 @@ mod _rpyc {
     use super::batch::Calls;
     #[pymodule_export]
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
+    #[pymodule_export]
+    use super::buffers::take_buffers;
     #[pymodule_export]
     use super::classes::{install_call, install_next, set_metaclass};
     #[pymodule_export]

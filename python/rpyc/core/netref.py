@@ -18,6 +18,7 @@ from typing import Any
 from rpyc import _rpyc
 from rpyc._rpyc import BaseNetref, syncreq
 from rpyc.core import consts
+from rpyc.core._connection import buffers
 from rpyc.lib import get_id_pack, get_methods, maxint
 from rpyc.lib.watching import watched_module
 
@@ -290,6 +291,14 @@ def _make_slicer(name: str, item_name: str) -> Callable[..., Any]:
     return method
 
 
+_original_pickle = pickle
+
+
+def _has_buffers(conn: Any) -> bool:
+    """Whether pickles can travel with their buffers apart."""
+    return isinstance(conn, _rpyc.Engine) and conn._native and conn._peer_has("pickle_buffers")
+
+
 def _check_may_unpickle(proxy: BaseNetref) -> None:
     """Unpickling runs code that the peer chose: only with this side's permission."""
     if not proxy.____conn__._config.get("allow_pickle"):
@@ -300,8 +309,11 @@ def _check_may_unpickle(proxy: BaseNetref) -> None:
 
 
 def _fetch(proxy: BaseNetref, protocol: int) -> Any:
-    """Copy a remote object by value."""
+    """Copy a remote object by value. ``protocol``: of a pickle in one piece, if it is one."""
     _check_may_unpickle(proxy)
+    conn = proxy.____conn__
+    if pickle is _original_pickle and _has_buffers(conn):
+        return buffers.load(syncreq(proxy, consts.HANDLE_PICKLE_BUFFERS))
     return pickle.loads(syncreq(proxy, consts.HANDLE_PICKLE, protocol))
 
 

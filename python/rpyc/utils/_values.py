@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rpyc.core import netref
+from rpyc.core._connection import buffers
+from rpyc.core.netref import BaseNetref
 from rpyc.lib.compat import pickle
 
 if TYPE_CHECKING:
@@ -18,11 +21,21 @@ def obtain(proxy: Any) -> Any:
     The object is pickled by its owner, so its connection must allow that
     (``allow_pickle``; classic connections do).
     """
+    if pickle is netref._original_pickle and _is_plain(proxy):
+        return netref._fetch(proxy, pickle.DEFAULT_PROTOCOL)
     return pickle.loads(pickle.dumps(proxy))
+
+
+def _is_plain(obj: Any) -> bool:
+    """Whether an object is a proxy that is pickled as all proxies are."""
+    cls = type(obj)
+    return issubclass(cls, BaseNetref) and cls.__reduce_ex__ is BaseNetref.__reduce_ex__
 
 
 def deliver(conn: Connection, localobj: Any) -> Any:
     """Make a copy of a local object on the other side; return the copy's proxy."""
+    if netref._has_buffers(conn):
+        return conn.modules["rpyc.core._connection.buffers"].load(buffers.dump(localobj))
     return conn.modules["rpyc.lib.compat"].pickle.loads(pickle.dumps(localobj))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from rpyc import _rpyc
 from rpyc.core import brine, consts, netref
+from rpyc.core._connection import buffers
 from rpyc.core._connection.views import LocalObjects
 from rpyc.core.netref import BaseNetref, IdPack
 from rpyc.lib import get_id_pack, get_methods, maxint
@@ -267,16 +268,10 @@ class Handlers(_rpyc.Engine):
     def _handle_heartbeat(self, seconds: float) -> None:
         raise NotImplementedError
 
-    def _handle_pickle_buffers(self, obj: Any) -> tuple[bytes, tuple[tuple[bool, bytes], ...]]:
+    def _handle_pickle_buffers(self, obj: Any) -> buffers.Parts:
         if not self._config["allow_pickle"]:
             raise ValueError("pickling is disabled")
-        buffers: list[pickle.PickleBuffer] = []
-        data = pickle.dumps(obj, 5, buffer_callback=buffers.append)
-        parts = []
-        for buffer in buffers:
-            with buffer.raw() as view:
-                parts.append((not view.readonly, bytes(view)))
-        return data, tuple(parts)
+        return buffers.dump(obj)
 
     def _handle_read_ahead(self, obj: Any, skip: int, count: int) -> tuple[bool, tuple[Any, ...]]:
         # The engine looks ahead in builtin iterators itself. All others give one item as ever,
