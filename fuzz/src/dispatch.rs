@@ -1,5 +1,7 @@
 //! Whole messages: identities, references, boxed values, handlers.
 
+use std::rc::Rc;
+
 use rpyc_proto::boxing;
 use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch::{self, Request};
@@ -19,11 +21,11 @@ use crate::common::walk::{Walk, Walked};
 /// One of these does not hold.
 pub fn check(mut data: &[u8]) {
     let mut model = Model::new(1);
-    let root = Value::Object(model.root.clone());
+    let objects = [model.root.clone(), Rc::default()];
     for (name, value) in [
         ("number", Value::Int(5)),
-        ("object", Value::object()),
-        ("same", root),
+        ("object", Value::Object(objects[1].clone())),
+        ("same", Value::Object(objects[0].clone())),
     ] {
         model
             .root
@@ -36,6 +38,10 @@ pub fn check(mut data: &[u8]) {
         let (message, rest) = rest.split_at(rest.len().min(usize::from(length)));
         data = rest;
         check_message(&mut model, &Payload::plain(message.to_vec()));
+    }
+    // They may refer to each other.
+    for object in objects {
+        let _ = object.attributes.take();
     }
 }
 
