@@ -51,7 +51,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -105,6 +105,9 @@ fuzz: $(FUZZ_TARGETS) ## libFuzzer on each check of fuzz/, FUZZ_SECONDS=60 each;
 			-artifact_prefix=target/fuzz/found-$$check- \
 			target/fuzz/learnt/$$check target/fuzz/corpus/$$check; \
 	done
+
+stress: build/chaos/.built ## 64 threads x 2,000 calls with delays at each hand-over (SEED=1), and references by the million
+	RPYC_STRESS=1 RPYC_CHAOS=$(SEED):200 PYTHONPATH=build/chaos $(BIN)/pytest -q -s tests/python/test_stress.py tests/python/test_references.py
 
 loom: ## the models once more, with more of the orders in which threads can go on; some minutes
 	LOOM_MAX_PREEMPTIONS=3 $(MODELS)
@@ -204,6 +207,11 @@ $(INSTALLED_STAMP): $(WHEEL_STAMP)
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
 	@touch $@
 
+build/chaos/.built: $(INSTALLED_STAMP)
+	CARGO_PROFILE_RELEASE_LTO=off cargo build --release -p rpyc-python --features extension-module,chaos --target-dir target/chaos
+	$(call new_copy,build/chaos,target/chaos/release)
+	@touch $@
+
 $(FUZZ_TARGETS): $(shell find fuzz crates/rpyc-proto -name '*.rs' -o -name Cargo.toml)
 	@cargo +nightly --version >/dev/null 2>&1 || { \
 		echo "make fuzz: needs the nightly toolchain (rustup toolchain install nightly)" >&2; exit 1; }
@@ -248,6 +256,11 @@ define need_counters
 		echo "no valgrind and strace here: calls are not counted (Debian: apt-get install valgrind strace)" >&2; \
 	fi; \
 fi
+endef
+
+# A copy of the package in folder $(1), with the extension from folder $(2): for builds that are not the shipped one.
+define new_copy
+@rm -rf $(1); mkdir -p $(1); cp -r python/rpyc $(1)/rpyc; rm -f $(1)/rpyc/_rpyc*.so; cp $(2)/lib_rpyc.so $(1)/rpyc/_rpyc.so
 endef
 
 # A fresh virtual environment in folder $(1). Debian keeps ensurepip in a package of its own (pythonX.Y-venv): root

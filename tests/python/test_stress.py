@@ -88,7 +88,7 @@ def test_many_threads_with_callbacks(rig: Rig, placement: str, switching: float,
         spans = []
         for n in range(base, base + count):
             begun = time.perf_counter()
-            if n % 8 == 0:
+            if n % 8 == 0 and not timed:
                 assert nest(down, n, 4) == n
             elif n % 2:
                 assert same(n) == n
@@ -97,13 +97,15 @@ def test_many_threads_with_callbacks(rig: Rig, placement: str, switching: float,
             spans.append((begun, time.perf_counter()))
         return spans
 
-    # The whole number with one kind of server and the usual switching; the rest shows what is special about it.
-    count = CALLS if (kind, switching) == ("ThreadedServer", 5e-3) else min(CALLS, 200)
+    # The whole number, and the clock, with one kind of server and the usual switching. No calls are nested deeply then:
+    # of two handlers in one thread the lower one ends later, however long it could have gone on.
+    timed = FULL and (kind, switching) == ("ThreadedServer", 5e-3)
+    count = CALLS if timed else min(CALLS, 200)
     running = [in_thread(lambda base=base: work(base)) for base in range(0, THREADS * 10_000, 10_000)]
     spans = [span for future in running for span in future.result(PATIENCE)]
     assert len(spans) == THREADS * count
     assert not conn._request_callbacks
-    if FULL:
+    if timed:
         look_at_the_clock(spans, steps)
 
 
@@ -123,4 +125,4 @@ def look_at_the_clock(spans: list[tuple[float, float]], callbacks: list[float]) 
     )
     assert beyond <= LONGEST_WAIT
     # Nobody is passed over: each of the others comes before it a few times at most.
-    assert most <= 50 * THREADS
+    assert most <= 10 * THREADS
