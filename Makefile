@@ -18,6 +18,7 @@ RIVAL_PACKAGES := rpyc==6.0.2 plumbum==2.0.2
 
 # What is random in the tests starts from here.
 SEED ?= 1
+SECONDS ?= 1200
 # The models are built with locks of their own, so apart from everything else.
 MODELS := CARGO_PROFILE_DEV_OPT_LEVEL=2 RUSTFLAGS='--cfg loom' \
 	cargo test -p rpyc --test models --target-dir target/loom
@@ -51,7 +52,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -108,6 +109,9 @@ fuzz: $(FUZZ_TARGETS) ## libFuzzer on each check of fuzz/, FUZZ_SECONDS=60 each;
 
 stress: build/chaos/.built ## 64 threads x 2,000 calls with delays at each hand-over (SEED=1), and references by the million
 	RPYC_STRESS=1 RPYC_CHAOS=$(SEED):200 PYTHONPATH=build/chaos $(BIN)/pytest -q -s tests/python/test_stress.py tests/python/test_references.py
+
+soak: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## mixed load with faults beside RPyC 6.0.2, SECONDS=1200; fails if something leaks or is lost
+	@$(BIN)/python tests/soak/run.py $(SECONDS) $(SEED)
 
 loom: ## the models once more, with more of the orders in which threads can go on; some minutes
 	LOOM_MAX_PREEMPTIONS=3 $(MODELS)
