@@ -154,6 +154,8 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 	done
 
 bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
+	$(call need_counters)
+	-@$(BIN)/python benches/counts.py >/dev/null # its report becomes a part of the one that follows
 	@$(BIN)/python benches/run.py
 
 bench-quick: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## one round of it in under 2 minutes: a look, not a result

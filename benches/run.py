@@ -53,7 +53,8 @@ QUICK = Plan(rounds=1, span=0.04, single_rounds=1, sizes=(16,), largest=16, idle
 
 
 def main() -> int:
-    """Measures, prints the report, and writes it with its numbers to the output folder."""
+    """Measures, prints the report, and writes it with its numbers to the output folder. Ctrl-C ends the measuring, and
+    what was measured is reported."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a look, not a result")
     parser.add_argument("--only", nargs="+", metavar="PART", help="only these parts, for instance: calls singles")
@@ -63,11 +64,16 @@ def main() -> int:
     machine = describe_machine()
     started = time.monotonic()
     results = Results()
-    for turn in range(plan.rounds):
-        print(f"round {turn + 1} of {plan.rounds}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        one_round(plan, turn, options.only, results)
+    rounds = 0
+    try:
+        for turn in range(plan.rounds):
+            print(f"round {turn + 1} of {plan.rounds}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+            one_round(plan, turn, options.only, results)
+            rounds += 1
+    except KeyboardInterrupt:
+        results.note(f"Interrupted in round {rounds + 1} of {plan.rounds}; what was measured counts.")
     run = {
-        "rounds": plan.rounds,
+        "rounds": rounds,
         "span_seconds": plan.span,
         "duration_seconds": round(time.monotonic() - started, 1),
         "load_end": round(os.getloadavg()[0], 2),

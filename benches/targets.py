@@ -143,6 +143,9 @@ def bulk() -> Iterator[Target]:
         for kind in ("push", "echo"):
             for size in SIZES:
                 yield compare(f"{kind}{size}", "tcp", placement, "socket", 0.6, "bulk")
+            large, small = (key(f"{kind}{size}", "tcp", placement, "ours", "bulk") for size in (256, 16))
+            # Linear, but for the processor's cache, which holds a good part of the small one.
+            yield Target(f"{kind} of 256 MiB / of 16 MiB, tcp, {placement}", large, small, 0.5)
     yield compare("text16", "tcp", "free", "rpyc", 1.0, "link")
     for placement in ("one core", "free"):
         yield compare("numpy16", "tcp", placement, "socket", 0.5, "structures")
