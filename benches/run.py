@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -65,6 +66,9 @@ def main() -> int:
     started = time.monotonic()
     results = Results()
     rounds = 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where a shell started this in the background, with Ctrl-C ignored.
+        signal.signal(number, signal.default_int_handler)
     try:
         for turn in range(plan.rounds):
             print(f"round {turn + 1} of {plan.rounds}, {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
