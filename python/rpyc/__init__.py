@@ -40,6 +40,7 @@ from rpyc.core import (
     SocketStream,
     TunneledSocketStream,
     VoidService,
+    is_cancelled,
 )
 from rpyc.lib import setup_logger, spawn
 from rpyc.utils import authenticators, classic, exposed, registry, service
@@ -108,6 +109,7 @@ __all__ = [
     "connect_thread",
     "discover",
     "exposed",
+    "is_cancelled",
     "list_services",
     "registry",
     "restricted",

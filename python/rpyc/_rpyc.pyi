@@ -17,6 +17,7 @@ __all__ = [
     "extension_changed",
     "install_call",
     "install_next",
+    "is_cancelled",
     "note_fork",
     "quiesce",
     "set_metaclass",
@@ -41,6 +42,12 @@ def brine_dumpable(obj: object) -> bool:
 
 def extension_changed() -> None:
     """Tell the engine that a name that programs may replace was assigned."""
+
+def is_cancelled() -> bool:
+    """Whether the caller of the request that this thread performs has given it up.
+
+    False outside of requests; true also if the connection has ended.
+    """
 
 def note_fork() -> None:
     """To be called in the child of a fork: its copies of connections belong to the parent."""
@@ -103,7 +110,15 @@ class AsyncResult:
         Serves the connection meanwhile. AsyncResultTimeout if the answer did not come in time,
         ConnectionLost if the connection ended.
         """
-    def _sent(self, handler: int) -> None: ...
+    def _sent(self, handler: int, seq: int) -> None: ...
+    def cancel(self) -> bool:
+        """Give the call up; the result raises `concurrent.futures.CancelledError`.
+
+        A peer with this package does not begin it, or can ask for it with `rpyc.is_cancelled()`.
+        False if the answer is there already.
+        """
+    @property
+    def cancelled(self) -> bool: ...
     def add_callback(self, func: Callable[[AsyncResult], object]) -> None:
         """Call `func` with this result once the answer is there; at once if it is there already."""
     def set_expiry(self, timeout: Any) -> None:
@@ -214,4 +229,6 @@ class Engine:
         self, handler: int, args: tuple[Any, ...], callback: Callable[[bool, Any], object] | None
     ) -> None: ...
     def _give_up_silent(self, seconds: float) -> None: ...
+    def _note_cancelled(self, seq: int) -> None: ...
+    def _note_cancel_answer(self, is_exc: bool, _obj: Any) -> None: ...
     def _clear_tables(self) -> None: ...

@@ -26,6 +26,7 @@ class Service(rpyc.Service):
         self.kept: list[Any] = []
         self.shared = Thing()
         self.gate = threading.Event()
+        self.entered = threading.Event()
 
     def alive(self) -> int:
         """How many of the things made here still exist."""
@@ -38,6 +39,7 @@ class Service(rpyc.Service):
         return thing
 
     def exposed_make_late(self) -> Thing:
+        self.entered.set()
         assert self.gate.wait(20)
         return self.exposed_make()
 
@@ -241,6 +243,8 @@ def test_late_answers_are_let_go(rig: Rig) -> None:
     service = Service()
     conn = rig.pair(service).client
     result = rpyc.async_(conn.root.make_late)()
+    # Before it has begun it would not be.
+    eventually(service.entered.is_set)
     result.set_expiry(0)
     with pytest.raises(TimeoutError):
         result.wait()

@@ -111,6 +111,8 @@ wire_enum! {
         /// Asks for signs of life: the connection is to send an empty frame every so many seconds.
         /// An extension.
         Heartbeat = 110,
+        /// Nobody waits for the answer to a request any more. An extension.
+        Cancel = 111,
         /// The next items of an iterator, which it has not given out yet but the first. An
         /// extension.
         ReadAhead = 102,

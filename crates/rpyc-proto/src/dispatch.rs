@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::boxing;
 use crate::consts::{Handler, Label, MessageKind};
 use crate::id::IdPack;
-use crate::message::{self, Dialect};
+use crate::message::{self, Dialect, Message};
 use crate::model::{ObjectModel, Operations, ProtocolError};
 use crate::wire::{Payload, Reader, Token, Writer};
 
@@ -99,6 +99,34 @@ pub fn peek_handler<B>(payload: &Payload<B>, body: usize) -> Option<Handler> {
     let mut reader = payload.reader_at(body);
     reader.tuple_of(2, "").ok()?;
     read_handler(&mut reader)
+}
+
+/// Where the boxed arguments of a request start.
+#[must_use]
+pub fn args_offset<B>(payload: &Payload<B>, body: usize) -> Option<usize> {
+    let mut reader = payload.reader_at(body);
+    reader.tuple_of(2, "").ok()?;
+    reader.skip().ok()?;
+    Some(reader.position())
+}
+
+/// If a message says that nobody waits for the answer to a request: that one's sequence number.
+#[must_use]
+pub fn peek_cancel<B>(payload: &Payload<B>, message: &Message) -> Option<u64> {
+    if message.kind != MessageKind::Request {
+        return None;
+    }
+    let mut reader = payload.reader_at(message.body);
+    reader.tuple_of(2, "").ok()?;
+    if read_handler(&mut reader)? != Handler::Cancel {
+        return None;
+    }
+    reader.tuple_of(2, "").ok()?;
+    if reader.small_int("").ok()? != i64::from(Label::Value.number()) {
+        return None;
+    }
+    reader.tuple_of(1, "").ok()?;
+    u64::try_from(reader.small_int("").ok()?).ok()
 }
 
 /// The handler, if the next value is the number of one.
@@ -226,6 +254,10 @@ pub fn dispatch<M: Operations>(
         Handler::Features => {
             take!(0..=0);
             model.features()
+        }
+        Handler::Cancel => {
+            take!(1..=1);
+            model.cancel(next!())
         }
         Handler::Heartbeat => {
             take!(1..=1);

@@ -15,6 +15,8 @@ pub enum Feature {
     PickleBuffers,
     /// The handler [`ReadAhead`](crate::consts::Handler::ReadAhead).
     ReadAhead,
+    /// The handler [`Cancel`](crate::consts::Handler::Cancel).
+    Cancel,
     /// The handler [`Heartbeat`](crate::consts::Handler::Heartbeat).
     Heartbeat,
     /// The handler [`Batch`](crate::consts::Handler::Batch).
@@ -26,6 +28,7 @@ impl Feature {
     pub const ALL: &[Self] = &[
         Self::PickleBuffers,
         Self::ReadAhead,
+        Self::Cancel,
         Self::Heartbeat,
         Self::Batch,
     ];
@@ -36,6 +39,7 @@ impl Feature {
         match self {
             Self::PickleBuffers => "pickle_buffers",
             Self::ReadAhead => "read_ahead",
+            Self::Cancel => "cancel",
             Self::Heartbeat => "heartbeat",
             Self::Batch => "batch",
         }

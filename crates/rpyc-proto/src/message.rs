@@ -138,6 +138,15 @@ impl Message {
     }
 }
 
+/// The sequence number in its encoding, if it is one that this engine could have given.
+#[must_use]
+pub fn number(encoded: &[u8]) -> Option<u64> {
+    match Reader::<()>::with_bulk(encoded, 0, &[]).token() {
+        Ok(Token::Int(value)) => u64::try_from(value).ok(),
+        _ => None,
+    }
+}
+
 /// The tag that messages of [`Dialect::V5`] start with.
 const TRIPLE: u8 = tag::TUP4 - 1;
 

@@ -200,6 +200,11 @@ pub trait Operations: ObjectModel {
     fn features(&mut self) -> Result<Self::Value, Self::Error> {
         Err(ProtocolError::Unsupported(Handler::Features).into())
     }
+    /// Nobody waits for the answer to the request with this sequence number: it need not be performed.
+    fn cancel(&mut self, number: Self::Value) -> Result<Self::Value, Self::Error> {
+        drop(number);
+        Err(ProtocolError::Unsupported(Handler::Cancel).into())
+    }
     /// Sends signs of life from now on: an empty frame at least every so many seconds.
     fn heartbeat(&mut self, seconds: Self::Value) -> Result<Self::Value, Self::Error> {
         drop(seconds);

@@ -15,7 +15,7 @@ use rpyc_proto::boxing;
 use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch::{self, Request};
 use rpyc_proto::exports::Released;
-use rpyc_proto::message::{self, Dialect};
+use rpyc_proto::message::{self, Dialect, Message};
 use rpyc_proto::session::Event;
 use rpyc_proto::vinegar::Vinegar;
 use rpyc_proto::wire::frame::Frame;
@@ -25,6 +25,7 @@ use crate::batch;
 use crate::bound::{BoundThreads, Route};
 use crate::brine::BrineError;
 use crate::bulk::PyBulk;
+use crate::cancel::{self, Performing};
 use crate::classes;
 use crate::engine::{Engine, PyLink};
 use crate::greenlets;
@@ -43,6 +44,8 @@ pub(crate) struct PyDriver<'a, 'py> {
     conn: &'a Bound<'py, Engine>,
     link: &'a PyLink,
     main_thread: bool,
+    /// What it waits for may also be settled by other means than a message.
+    looks_up: bool,
     /// The thread is listed as waiting, in thread-bound mode.
     listed: bool,
 }
@@ -53,6 +56,7 @@ impl<'a, 'py> PyDriver<'a, 'py> {
             conn,
             link,
             main_thread: threads::is_main(conn.py()),
+            looks_up: false,
             listed: false,
         }
     }
@@ -65,6 +69,12 @@ impl<'a, 'py> PyDriver<'a, 'py> {
             driver.listed = true;
         }
         driver
+    }
+
+    /// Lets a wait notice within a short time what no message brings, such as a cancellation by
+    /// another thread.
+    pub(crate) const fn look_up(&mut self) {
+        self.looks_up = true;
     }
 
     fn py(&self) -> Python<'py> {
@@ -96,7 +106,7 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
     }
 
     fn slice(&self) -> Option<Duration> {
-        self.main_thread.then_some(SIGNAL_SLICE)
+        (self.main_thread || self.looks_up).then_some(SIGNAL_SLICE)
     }
 
     fn check(&mut self) -> PyResult<()> {
@@ -162,7 +172,18 @@ impl<'py> PyDriver<'_, 'py> {
         if let Err(text) = self.conn.get().settle_dialect(Dialect::of(&payload)) {
             return Err(self.give_up(PyValueError::new_err(text)));
         }
+        let kind = payload.head.first();
+        if kind == Some(&MessageKind::Request.number())
+            && cancel::skip(self.conn, self.link, &payload)
+        {
+            self.link.pass_on();
+            return Ok(());
+        }
         if !payload.cut && !self.conn.get().is_native(self.conn) {
+            let _performing = Message::parse(&payload)
+                .ok()
+                .filter(|message| message.kind == MessageKind::Request)
+                .and_then(|message| Performing::begin(self.conn, message.number));
             let data = PyBytes::new(self.py(), &payload.to_vec());
             self.conn
                 .as_any()
@@ -346,6 +367,7 @@ impl<'py> PyDriver<'_, 'py> {
         let is_batch =
             matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::Batch)));
         let result = request.map_err(PyErr::from).and_then(|request| {
+            let _performing = Performing::begin(self.conn, message::number(seq));
             nesting::check(py, self.conn.get())?;
             classes::complete_all(self.conn, incomplete)?;
             self.perform(request)

@@ -13,7 +13,7 @@
 //! | `request`, `waiter`, `failure` | requests, what waits for their answers, and the errors of waits |
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
-//! | `result`, `deadlines` | `AsyncResult`; limits that hold for all requests of a thread |
+//! | `result`, `deadlines`, `cancel` | `AsyncResult`; limits that hold for all requests of a thread; calls that were given up |
 //! | `buffers` | buffers of pickles, used where they were received |
 //! | `batch` | calls that are collected, and performed one after the other |
 //! | `ahead`, `peek` | items of remote iterators, read ahead: where they are used, and where they are from |
@@ -29,6 +29,7 @@ mod bound;
 mod brine;
 mod buffers;
 mod bulk;
+mod cancel;
 mod classes;
 mod deadlines;
 mod driver;
@@ -58,6 +59,8 @@ mod _rpyc {
     use super::brine::{BrineError, brine_dump, brine_dumpable, brine_load};
     #[pymodule_export]
     use super::buffers::take_buffers;
+    #[pymodule_export]
+    use super::cancel::is_cancelled;
     #[pymodule_export]
     use super::classes::{install_call, install_next, set_metaclass};
     #[pymodule_export]

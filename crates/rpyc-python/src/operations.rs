@@ -204,6 +204,10 @@ impl<'py> Operations for PyModel<'_, 'py> {
         self.handle(intern!(self.py(), "_handle_features"), ())
     }
 
+    fn cancel(&mut self, number: Value<'py>) -> Result<Value<'py>, Raised> {
+        self.handle(intern!(self.py(), "_handle_cancel"), (number,))
+    }
+
     fn heartbeat(&mut self, seconds: Value<'py>) -> Result<Value<'py>, Raised> {
         self.handle(intern!(self.py(), "_handle_heartbeat"), (seconds,))
     }

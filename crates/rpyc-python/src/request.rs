@@ -12,6 +12,7 @@ use rpyc_proto::wire::Writer;
 
 use crate::ahead;
 use crate::bulk::PyBulk;
+use crate::cancel;
 use crate::classes;
 use crate::deadlines::Limit;
 use crate::driver::{self, PyDriver};
@@ -210,8 +211,8 @@ pub(crate) fn sync_within<'py>(
     let done = match waited {
         Ok(done) => done,
         Err(error) => {
-            let cancelled = link.session().lock().cancel(seq);
-            drop(cancelled);
+            // Ctrl-C, say. If the peer can't be told either, the first error counts.
+            let _ = cancel::withdraw(conn, link, handler, seq);
             let operation = describe(handler, &args);
             return Err(after_failure(conn, link, error, Some(&operation)));
         }
@@ -227,9 +228,19 @@ pub(crate) fn sync_within<'py>(
             Err(driver::load_exception(conn, &payload, body).unwrap_or_else(|error| error))
         }
         Some(Outcome::Unreadable(error)) => Err(error),
+        None if timeout.is_over() => {
+            // Never waited for: it is to be performed, and its answer to be dropped.
+            let waiter = link.session().lock().cancel(seq);
+            drop(waiter);
+            Err(failure::expired(
+                conn.as_any(),
+                &describe(handler, &args),
+                timeout.length(),
+                timeout.option(),
+            ))
+        }
         None => {
-            let cancelled = link.session().lock().cancel(seq);
-            drop(cancelled);
+            cancel::withdraw(conn, link, handler, seq)?;
             Err(failure::expired(
                 conn.as_any(),
                 &describe(handler, &args),

@@ -10,10 +10,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use rpyc::link::Parker;
 
+use crate::cancel;
 use crate::driver::PyDriver;
 use crate::engine::Engine;
 use crate::failure;
 use crate::request::{self, Timeout};
+
+/// How long a wait on the Python path goes on before it looks whether the result was cancelled.
+const LOOK_UP: Duration = Duration::from_millis(50);
 
 /// The container of an answer that may not be there yet.
 ///
@@ -28,8 +32,8 @@ use crate::request::{self, Timeout};
 #[derive(Debug)]
 pub(crate) struct PyAsyncResult {
     conn: Py<PyAny>,
-    /// The handler of the request, once it was sent.
-    handler: OnceLock<i64>,
+    /// The handler of the request, once it was sent, and its number if it has one of its own.
+    sent: OnceLock<(i64, Option<u64>)>,
     state: Mutex<State>,
 }
 
@@ -39,6 +43,8 @@ struct State {
     is_exc: bool,
     /// It is ready because no answer can come any more. Waiting raises then, too.
     lost: bool,
+    /// It was cancelled, which is a way of being lost.
+    cancelled: bool,
     object: Option<Py<PyAny>>,
     callbacks: Vec<Py<PyAny>>,
     /// The moment it expires.
@@ -59,6 +65,7 @@ impl PyAsyncResult {
             ready: false,
             is_exc: false,
             lost: false,
+            cancelled: false,
             object: None,
             callbacks: Vec::new(),
             expiry: None,
@@ -66,7 +73,7 @@ impl PyAsyncResult {
         };
         Self {
             conn: conn.clone().unbind(),
-            handler: OnceLock::new(),
+            sent: OnceLock::new(),
             state: Mutex::new(state),
         }
     }
@@ -76,15 +83,15 @@ impl PyAsyncResult {
     }
 
     /// Its request is sent now.
-    pub(crate) fn sent(&self, handler: i64) {
-        let _ = self.handler.set(handler);
+    pub(crate) fn note_sent(&self, handler: i64, seq: Option<u64>) {
+        let _ = self.sent.set((handler, seq));
     }
 
     /// What was asked for, in words.
     pub(crate) fn operation(&self) -> String {
-        self.handler.get().map_or_else(
+        self.sent.get().map_or_else(
             || "an asynchronous request".to_owned(),
-            |&handler| failure::operation(handler, None),
+            |&(handler, _)| failure::operation(handler, None),
         )
     }
 
@@ -100,6 +107,18 @@ impl PyAsyncResult {
         slf.get().complete(slf, true, error)
     }
 
+    /// Nobody waits for the answer any more.
+    fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(&(handler, Some(seq))) = self.sent.get() else {
+            return Ok(());
+        };
+        let conn = self.conn.bind(py);
+        match conn.cast::<Engine>() {
+            Ok(engine) => cancel::withdraw(engine, engine.get().link()?, handler, seq),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// The answer is there. After the expiry it is ignored.
     pub(crate) fn complete(
         &self,
@@ -108,7 +127,7 @@ impl PyAsyncResult {
         object: Py<PyAny>,
     ) -> PyResult<()> {
         let mut state = self.state.lock();
-        if state.is_expired() {
+        if state.is_expired() || (state.ready && state.lost) {
             drop(state);
             drop(object);
             return Ok(());
@@ -140,7 +159,8 @@ impl PyAsyncResult {
         }
         while !self.is_ready() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let left = left.map(|left| left.as_secs_f64());
+            // Another thread may cancel it: then no message comes.
+            let left = left.map_or(LOOK_UP, |left| left.min(LOOK_UP)).as_secs_f64();
             if let Err(error) = conn.call_method1(intern!(py, "serve"), (left,)) {
                 let operation = self.operation();
                 return Err(match conn.cast::<Engine>() {
@@ -165,6 +185,7 @@ impl PyAsyncResult {
             state.waiting.push(Parker::current());
         }
         let mut driver = PyDriver::waiting(conn, link);
+        driver.look_up();
         let mut is_ready = |_: &mut PyDriver<'_, '_>| self.is_ready();
         let waited = link.wait(&mut driver, &mut is_ready, deadline);
         let me = Parker::current();
@@ -218,6 +239,9 @@ impl PyAsyncResult {
                 return lost.map_or(Ok(()), |error| Err(PyErr::from_value(error.into_bound(py))));
             }
         }
+        if own.is_some_and(|own| Instant::now() >= own) {
+            self.withdraw(py)?;
+        }
         Err(failure::expired(
             self.conn.bind(py),
             &self.operation(),
@@ -236,6 +260,38 @@ impl PyAsyncResult {
         }
         drop(state);
         func.call1((slf,)).map(drop)
+    }
+
+    /// Gives the call up: the result is ready, and raises `concurrent.futures.CancelledError`.
+    ///
+    /// A peer with this package does not begin the call, if it has not yet, and the handler of one
+    /// that runs can ask for it with `rpyc.is_cancelled()`. False if the answer is there already.
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = slf.py();
+        let text = format!("{} was cancelled", slf.get().operation());
+        let error = py
+            .import(intern!(py, "concurrent.futures"))?
+            .getattr(intern!(py, "CancelledError"))?
+            .call1((text,))?;
+        {
+            let mut state = slf.get().state.lock();
+            if state.ready {
+                return Ok(false);
+            }
+            // The time it had does not matter any more.
+            state.expiry = None;
+            state.cancelled = true;
+        }
+        slf.get().withdraw(py)?;
+        slf.get().complete(slf, true, error.unbind())?;
+        slf.get().state.lock().lost = true;
+        Ok(true)
+    }
+
+    /// Whether it was cancelled.
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.state.lock().cancelled
     }
 
     /// Lets the result expire `timeout` seconds from now; None or a negative number: never.
@@ -302,9 +358,9 @@ impl PyAsyncResult {
         format!("<AsyncResult object ({word}) at {:p}>", slf.as_ptr())
     }
 
-    /// Notes that it waits for the answer to a request with this handler.
-    fn _sent(&self, handler: i64) {
-        self.sent(handler);
+    /// Notes that it waits for the answer to this request.
+    fn _sent(&self, handler: i64, seq: u64) {
+        self.note_sent(handler, Some(seq));
     }
 
     #[getter(_conn)]
@@ -421,8 +477,8 @@ pub(crate) fn asynchronous<'py>(
     let link = conn.get().link()?;
     let result = Bound::new(py, PyAsyncResult::of(conn.as_any()))?;
     let waiter = crate::waiter::Waiter::Result(result.clone().unbind());
-    result.get().sent(handler);
-    request::send(conn, link, handler, &request::Any(args), waiter)?;
+    let seq = request::send(conn, link, handler, &request::Any(args), waiter)?;
+    result.get().note_sent(handler, Some(seq));
     result.get().expire_after(timeout);
     let mut driver = PyDriver::new(conn, link);
     let limit = timeout.within(conn.get().deadlines().current());

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rpyc.core import async_
-from rpyc.core.async_ import AsyncResult, AsyncResultTimeout
+from rpyc.core.async_ import AsyncResult, AsyncResultTimeout, is_cancelled
 from rpyc.core.channel import Channel
 from rpyc.core.netref import BaseNetref
 from rpyc.core.protocol import DEFAULT_CONFIG, STRICT, Connection, ConnectionLost, PingError
@@ -38,6 +38,7 @@ __all__ = [
     "SocketStream",
     "TunneledSocketStream",
     "VoidService",
+    "is_cancelled",
 ]
 
 # The module's name before "async" became a keyword; importlib still finds it.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 
 from rpyc import _rpyc
-from rpyc._rpyc import AsyncResult
+from rpyc._rpyc import AsyncResult, is_cancelled
 from rpyc.lib.watching import watched_module
 
-__all__ = ["AsyncResult", "AsyncResultTimeout"]
+__all__ = ["AsyncResult", "AsyncResultTimeout", "is_cancelled"]
 
 AsyncResultTimeout = TimeoutError
 """What waiting raises when a result expired: the builtin ``TimeoutError``."""

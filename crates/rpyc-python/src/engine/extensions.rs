@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rpyc_proto::features::Feature;
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
 
 impl Engine {
@@ -41,6 +43,17 @@ impl Engine {
     #[getter]
     fn _knows_features(&self) -> bool {
         self.peer_features.get().is_some()
+    }
+
+    /// Notes that the peer does not wait for the answer to a request any more.
+    fn _note_cancelled(&self, seq: u64) {
+        self.cancelled.note(seq);
+    }
+
+    /// Notes what the peer answered when it was told of a request that nobody waits for.
+    #[pyo3(signature = (is_exc, _obj))]
+    fn _note_cancel_answer(&self, is_exc: bool, _obj: &Bound<'_, PyAny>) {
+        self.refuses_cancel.store(is_exc, Ordering::Relaxed);
     }
 
     /// Keeps the extensions of the peer; names that mean nothing here are ignored. The first answer

@@ -34,6 +34,7 @@ use crate::ahead::{self, Activity};
 use crate::bound::BoundThreads;
 use crate::brine;
 use crate::bulk::PyBulk;
+use crate::cancel::Cancelled;
 use crate::deadlines::Deadlines;
 use crate::driver::seal;
 use crate::native::Native;
@@ -75,6 +76,10 @@ pub(crate) struct Engine {
     deadlines: Deadlines,
     /// The extensions that the peer knows, once it was asked.
     peer_features: OnceLock<Features>,
+    /// Requests of the peer that it does not wait for any more.
+    cancelled: Cancelled,
+    /// The peer does not want to know of such requests of ours.
+    refuses_cancel: AtomicBool,
     /// Ids on the wire tell no addresses and can't be guessed.
     hides_addresses: AtomicBool,
     /// Requests of the peer that are being performed by green threads.
@@ -94,6 +99,21 @@ impl Engine {
     /// Why the link ended, if it did.
     pub(crate) fn end(&self) -> Option<End> {
         self.link.get()?.end().map(|end| End::clone(end))
+    }
+
+    /// Requests of the peer that it does not wait for any more.
+    pub(crate) const fn cancelled(&self) -> &Cancelled {
+        &self.cancelled
+    }
+
+    /// Whether the peer has refused to be told of requests that nobody waits for.
+    pub(crate) fn refuses_cancel(&self) -> bool {
+        self.refuses_cancel.load(Ordering::Relaxed)
+    }
+
+    /// The extensions of the peer, once it was asked.
+    pub(crate) fn peer_features(&self) -> Option<Features> {
+        self.peer_features.get().copied()
     }
 
     /// The limits that threads have set for their requests.
@@ -387,6 +407,8 @@ impl Engine {
             liveness: OnceLock::new(),
             deadlines: Deadlines::default(),
             peer_features: OnceLock::new(),
+            cancelled: Cancelled::default(),
+            refuses_cancel: AtomicBool::new(false),
             hides_addresses: AtomicBool::new(false),
             performing: AtomicUsize::new(0),
             activity: Activity::default(),

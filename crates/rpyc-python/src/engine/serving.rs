@@ -157,7 +157,7 @@ impl Engine {
         let link = slf.get().link()?;
         let waiter = match waiter.cast_into::<PyAsyncResult>() {
             Ok(result) => {
-                result.get().sent(handler);
+                result.get().note_sent(handler, None);
                 Waiter::Result(result.unbind())
             }
             Err(other) => Waiter::Callback(other.into_inner().unbind()),

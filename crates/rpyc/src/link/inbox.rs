@@ -13,6 +13,8 @@ pub struct Inbox<B: BulkBuffer> {
     /// from a transport that makes frames itself.
     ready: VecDeque<Payload<B::Done>>,
     ready_bytes: usize,
+    /// How many of them, from the front, have been shown.
+    shown: usize,
     failed: Option<FrameError>,
 }
 
@@ -24,6 +26,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
             deframer: Deframer::new(limits, prefix),
             ready: VecDeque::new(),
             ready_bytes: 0,
+            shown: 0,
             failed: None,
         }
     }
@@ -71,6 +74,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
     pub fn take(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
         if let Some(payload) = self.ready.pop_front() {
             self.ready_bytes -= payload.len();
+            self.shown = self.shown.saturating_sub(1);
             return Ok(Some(payload));
         }
         if let Some(error) = self.failed {
@@ -92,6 +96,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
         }
         let payload = self.ready.pop_front()?;
         self.ready_bytes -= payload.len();
+        self.shown = self.shown.saturating_sub(1);
         Some(payload)
     }
 
@@ -117,6 +122,14 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
                 Err(error) => self.failed = Some(error),
             }
         }
+    }
+
+    /// Shows complete payloads that were not shown before.
+    pub fn show_new(&mut self, mut see: impl FnMut(&Payload<B::Done>)) {
+        for payload in self.ready.iter().skip(self.shown) {
+            see(payload);
+        }
+        self.shown = self.ready.len();
     }
 
     /// Whether [`take`](Self::take) has something to say, short of looking into partial frames.

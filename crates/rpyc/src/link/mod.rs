@@ -201,6 +201,16 @@ impl<T: Transport, W> Link<T, W> {
         self.exit.outbox.is_busy()
     }
 
+    /// Whether it ends: no more can arrive, though some of what did may still be waiting.
+    pub fn is_ending(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
+    /// Whether more has arrived than the message that is being handled. Holds the read role.
+    pub fn has_more(&self) -> bool {
+        self.inbox.try_lock().is_some_and(|inbox| inbox.held() > 0)
+    }
+
     /// Whether the calling thread holds the read role.
     pub fn is_leading(&self) -> bool {
         self.roles.is_leader(&Parker::current())

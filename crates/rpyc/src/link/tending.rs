@@ -7,6 +7,8 @@
 //! has arrived *without taking it*, and receives it only if it starts with what is its own concern.
 //! The rest stays where programs that wait for the descriptor find it.
 
+use std::time::Duration;
+
 use rpyc_proto::wire::frame::{Frame, HEADER};
 use rpyc_proto::wire::{Payload, Writer};
 
@@ -48,6 +50,45 @@ impl<T: Transport, W> Link<T, W> {
         }
         let heard = self.heard.load(Ordering::Relaxed);
         Ok(Signs { heard, unread })
+    }
+
+    /// Shows `see` what has arrived and was not handled yet, each payload once. `receive`: also what
+    /// can be received without waiting. Does nothing if another thread reads: it will handle that.
+    pub fn look_ahead(&self, receive: bool, see: impl FnMut(&Payload<BulkOf<T>>)) {
+        let me = Parker::current();
+        let nested = self.roles.is_leader(&me);
+        if !nested && !self.roles.try_lead(&me) {
+            return;
+        }
+        let mut end = None;
+        let mut inbox = self.inbox.lock();
+        inbox.absorb();
+        while receive && self.ending.get().is_none() && inbox.held() < self.limits.backlog {
+            let held = inbox.held();
+            match self
+                .exit
+                .transport
+                .receive(&mut inbox, Some(Duration::ZERO))
+            {
+                Ok(Received::Data) => {
+                    self.note_heard();
+                    inbox.absorb();
+                }
+                Ok(Received::Nothing) => break,
+                last => {
+                    end = Some((last, held > 0 && !inbox.has_payload()));
+                    break;
+                }
+            }
+        }
+        inbox.show_new(see);
+        drop(inbox);
+        if let Some((last, cut)) = end {
+            self.note_received(last, cut);
+        }
+        if !nested {
+            self.roles.leave(&me);
+        }
     }
 
     /// Sends a sign of life, if it can leave without waiting and nothing else is about to.

@@ -82,6 +82,7 @@ class Handlers(_rpyc.Engine):
             consts.HANDLE_FEATURES: cls._handle_features,
             consts.HANDLE_PICKLE_BUFFERS: cls._handle_pickle_buffers,
             consts.HANDLE_HEARTBEAT: cls._handle_heartbeat,
+            consts.HANDLE_CANCEL: cls._handle_cancel,
             consts.HANDLE_READ_AHEAD: cls._handle_read_ahead,
             consts.HANDLE_BATCH: cls._handle_batch,
         }
@@ -264,6 +265,9 @@ class Handlers(_rpyc.Engine):
 
     def _handle_features(self) -> tuple[str, ...]:
         return self._features
+
+    def _handle_cancel(self, seq: int) -> None:
+        self._note_cancelled(seq)
 
     def _handle_heartbeat(self, seconds: float) -> None:
         raise NotImplementedError

@@ -59,7 +59,7 @@ class PortablePath(Handlers):
         seq = self._get_seq_id()
         self._request_callbacks[seq] = callback
         if isinstance(callback, AsyncResult):
-            callback._sent(handler)
+            callback._sent(handler, seq)
         try:
             self._send(consts.MSG_REQUEST, seq, (handler, self._box(args)))
         except BaseException:

@@ -1,0 +1,252 @@
+//! Requests whose answer nobody waits for any more.
+//!
+//! *Here waited:* a call that timed out or was cancelled is [withdrawn](withdraw): the peer gets a
+//! message with its number, and its answer, if one comes, is released undecoded.
+//!
+//! *Here performed:* such a message follows its request, and arrives while that waits behind another
+//! one, or runs. So before a request is performed, what has arrived behind it is looked through
+//! ([`Cancelled::look_ahead`]); and a handler that asks [`is_cancelled`] looks itself, since its
+//! connection may have no other thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use rpyc::link::Parker;
+use rpyc_proto::boxing;
+use rpyc_proto::consts::Handler;
+use rpyc_proto::dispatch;
+use rpyc_proto::features::Feature;
+use rpyc_proto::message::{Dialect, Message};
+use rpyc_proto::wire::Payload;
+
+use crate::bulk::PyBulk;
+use crate::engine::{Engine, PyLink};
+use crate::greenlets;
+use crate::request;
+use crate::waiter::Waiter;
+
+/// Numbers that are remembered. Nearly all are forgotten when their request is done with; those of
+/// requests that were done before the message came stay, until there are too many.
+const MOST: usize = 4096;
+
+/// The cancelled requests of a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Cancelled {
+    /// How many there are: nearly always none, and then a request pays for this look only.
+    count: AtomicUsize,
+    /// Milliseconds of [`clock`] at the last time that more was received to look at.
+    looked: AtomicU64,
+    seqs: Mutex<BTreeSet<u64>>,
+}
+
+impl Cancelled {
+    /// Notes that nobody waits for the answer to a request.
+    pub(crate) fn note(&self, seq: u64) {
+        let mut seqs = self.seqs.lock();
+        seqs.insert(seq);
+        if seqs.len() > MOST {
+            // The oldest is the least likely to come yet.
+            seqs.pop_first();
+        }
+        self.count.store(seqs.len(), Ordering::Release);
+    }
+
+    fn contains(&self, seq: u64) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.seqs.lock().contains(&seq)
+    }
+
+    /// Forgets a request; tells whether it was cancelled.
+    fn take(&self, seq: u64) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let mut seqs = self.seqs.lock();
+        let was = seqs.remove(&seq);
+        self.count.store(seqs.len(), Ordering::Release);
+        was
+    }
+
+    /// Notes what is cancelled by messages that have arrived and were not handled yet.
+    fn look_ahead(&self, link: &PyLink, receive: bool) {
+        link.look_ahead(receive, |payload| {
+            if let Some(seq) = cancelled_by(payload) {
+                self.note(seq);
+            }
+        });
+    }
+}
+
+/// If a request that was just received has been cancelled already: releases what it refers to.
+pub(crate) fn skip(conn: &Bound<'_, Engine>, link: &PyLink, payload: &Payload<PyBulk>) -> bool {
+    let cancelled = conn.get().cancelled();
+    // In thread-bound mode a message that waits begins with other things.
+    if link.has_more() && conn.get().bound_threads().is_none() {
+        // While requests are performed quickly nothing new has come since the last look.
+        let now = clock();
+        let receive = cancelled.looked.swap(now, Ordering::Relaxed) != now;
+        cancelled.look_ahead(link, receive);
+    }
+    if cancelled.count.load(Ordering::Acquire) == 0 {
+        return false;
+    }
+    let Ok(message) = Message::parse(payload) else {
+        return false;
+    };
+    if !message.number.is_some_and(|seq| cancelled.take(seq)) {
+        return false;
+    }
+    if let Some(args) = dispatch::args_offset(payload, message.body) {
+        for id in boxing::remote_refs(payload, args) {
+            conn.get().push_release(conn.py(), id.encoded, 1);
+        }
+    }
+    true
+}
+
+/// While it lives, the thread performs a request.
+pub(crate) struct Performing {
+    engine: Py<Engine>,
+    seq: u64,
+}
+
+struct Current {
+    /// The green thread, if there are any. Never read through.
+    thread: usize,
+    engine: Py<Engine>,
+    seq: u64,
+}
+
+thread_local! {
+    /// The requests that this thread performs, the innermost last.
+    static CURRENT: RefCell<Vec<Current>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Performing {
+    /// `seq`: the encoded sequence number. Only numbers are remembered, as ours are.
+    pub(crate) fn begin(conn: &Bound<'_, Engine>, seq: Option<u64>) -> Option<Self> {
+        let seq = seq?;
+        let current = Current {
+            thread: thread(),
+            engine: conn.clone().unbind(),
+            seq,
+        };
+        CURRENT.with_borrow_mut(|all| all.push(current));
+        Some(Self {
+            engine: conn.clone().unbind(),
+            seq,
+        })
+    }
+}
+
+impl Drop for Performing {
+    fn drop(&mut self) {
+        let ended = CURRENT.with_borrow_mut(|all| {
+            let mine = |one: &Current| one.seq == self.seq && one.engine.is(&self.engine);
+            let place = all.iter().rposition(mine)?;
+            Some(all.remove(place))
+        });
+        self.engine.get().cancelled().take(self.seq);
+        drop(ended);
+    }
+}
+
+/// Tells whether the caller of the request that this thread performs has given it up.
+///
+/// False outside of requests. True also if the connection has ended. It looks at what has arrived, so
+/// a handler may ask in a loop.
+#[pyfunction]
+pub(crate) fn is_cancelled(py: Python<'_>) -> bool {
+    let me = thread();
+    let current = CURRENT.with_borrow(|all| {
+        let mine = all.iter().rev().find(|one| one.thread == me)?;
+        Some((mine.engine.clone_ref(py), mine.seq))
+    });
+    let Some((engine, seq)) = current else {
+        return false;
+    };
+    let engine = engine.get();
+    let Ok(link) = engine.link() else {
+        return true;
+    };
+    if engine.bound_threads().is_none() {
+        engine.cancelled().look_ahead(link, true);
+    }
+    link.is_ending() || engine.cancelled().contains(seq)
+}
+
+/// Nobody waits for the answer to a request any more: tells the peer, if it wants to know.
+pub(crate) fn withdraw(
+    conn: &Bound<'_, Engine>,
+    link: &PyLink,
+    handler: i64,
+    seq: u64,
+) -> PyResult<()> {
+    let waited = link.session().lock().cancel(seq);
+    if waited.is_none() {
+        // It was answered.
+        return Ok(());
+    }
+    drop(waited);
+    // What runs no code of the user is done sooner than it is cancelled; and a close is a close.
+    let is_call = !matches!(
+        Handler::from_wire(handler),
+        Some(
+            Handler::Ping
+                | Handler::Close
+                | Handler::Del
+                | Handler::Features
+                | Handler::Heartbeat
+                | Handler::Cancel
+        )
+    );
+    let engine = conn.get();
+    if !is_call || link.end().is_some() || engine.dialect() == Dialect::V5 {
+        return Ok(());
+    }
+    let py = conn.py();
+    match engine.peer_features() {
+        Some(known) if !known.contains(Feature::Cancel) => return Ok(()),
+        None if engine.refuses_cancel() => return Ok(()),
+        _ => {}
+    }
+    let waiter = if engine.peer_features().is_some() {
+        Waiter::Nobody
+    } else {
+        let answered = conn.as_any().getattr(intern!(py, "_note_cancel_answer"))?;
+        Waiter::Own(answered.unbind())
+    };
+    let args = PyTuple::new(py, [seq])?;
+    let number = i64::from(Handler::Cancel.number());
+    request::send(conn, link, number, &request::Any(&args), waiter)?;
+    link.flush_now();
+    Ok(())
+}
+
+/// The number of the request that a message cancels, if it is such a message.
+fn cancelled_by(payload: &Payload<PyBulk>) -> Option<u64> {
+    let message = Message::parse(payload).ok()?;
+    dispatch::peek_cancel(payload, &message)
+}
+
+/// Milliseconds since some moment.
+fn clock() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells green threads apart; others have a list of their own each.
+fn thread() -> usize {
+    if greenlets::in_use() {
+        Arc::as_ptr(&Parker::current()) as usize
+    } else {
+        0
+    }
+}
