@@ -23,6 +23,9 @@ SECONDS ?= 1200
 MODELS := CARGO_PROFILE_DEV_OPT_LEVEL=2 RUSTFLAGS='--cfg loom' \
 	cargo test -p rpyc --test models --target-dir target/loom
 
+# What touches memory in every way that the extension does.
+ASAN_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async batch brine connection exceptions faults fuzz \
+	handlers hostile_limits memory methods netref read_ahead refcount threads vectors_session))
 CHECKS := brine deframer session exceptions dispatch
 FUZZ_SECONDS ?= 60
 # What Rust's sanitizers are built for.
@@ -52,7 +55,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak
+.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -112,6 +115,11 @@ stress: build/chaos/.built ## 64 threads x 2,000 calls with delays at each hand-
 
 soak: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## mixed load with faults beside RPyC 6.0.2, SECONDS=1200; fails if something leaks or is lost
 	@$(BIN)/python tests/soak/run.py $(SECONDS) $(SEED)
+
+# Python's own allocator would hide what happens to its objects. Its leaks at exit are not ours.
+asan: build/asan/.built ## the tests of the extension under AddressSanitizer; needs the nightly toolchain and gcc's libasan
+	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=build/asan \
+		$(BIN)/pytest -q --timeout 300 $(ASAN_TESTS)
 
 loom: ## the models once more, with more of the orders in which threads can go on; some minutes
 	LOOM_MAX_PREEMPTIONS=3 $(MODELS)
@@ -211,6 +219,13 @@ $(WHEEL_STAMP): $(TOOLS_STAMP) $(SOURCES)
 
 $(INSTALLED_STAMP): $(WHEEL_STAMP)
 	@$(BIN)/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps dist/*.whl
+	@touch $@
+
+build/asan/.built: $(INSTALLED_STAMP)
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true RUSTFLAGS='-Zsanitizer=address' \
+		cargo +nightly build --release -p rpyc-python --features extension-module \
+		--target $(TARGET) --target-dir target/asan
+	$(call new_copy,build/asan,target/asan/$(TARGET)/release)
 	@touch $@
 
 build/chaos/.built: $(INSTALLED_STAMP)
