@@ -133,6 +133,35 @@ def test_references_come_in_one_message(rig: Rig) -> None:
 
 
 @native_only
+def test_two_hundred_instances_of_a_class_take_two_requests(rig: Rig) -> None:
+    """The call, and one inspection of the class."""
+
+    class Fleet(rpyc.Service):
+        """Has instances of one class."""
+
+        def exposed_items(self) -> tuple[Item, ...]:
+            """Two hundred of them."""
+            return tuple(Item(f"item {n}") for n in range(200))
+
+    tapped = rig.tapped(Fleet)
+    items = tapped.conn.root.items
+    kept: list[Any] = []
+    assert tapped.count(lambda: kept.extend(items())) == 2
+    assert tapped.count(lambda: kept.extend(items())) == 1
+    assert len(kept) == 400
+    assert len({type(item) for item in kept}) == 1
+
+
+def test_thread_bound_connections_read_ahead_too(rig: Rig) -> None:
+    """Their requests for items go to the addressed thread, like all."""
+    root = rig.pair(Containers, {"bind_threads": True}, client_config={"bind_threads": True}).client.root
+    remote = root.make("list", 1000)
+    assert list(remote) == [n * 7 for n in range(1000)]
+    iterator = iter(remote)
+    assert [next(iterator), root.apply(lambda: next(iterator)), next(iterator)] == [0, 7, 14]
+
+
+@native_only
 def test_nothing_is_read_ahead_of_generators(rig: Rig) -> None:
     """Their code runs when an item is asked for, and not before."""
     tapped = rig.tapped(Containers, read_ahead=FOR_EVER)
@@ -158,8 +187,8 @@ def test_a_message_per_item_stops_it(rig: Rig) -> None:
     assert tapped.count(loop) <= 2 * 50 + 5
 
 
-@pytest.mark.parametrize("limit", [0, 0.0])
-def test_the_configuration_turns_it_off(rig: Rig, limit: float) -> None:
+@pytest.mark.parametrize("limit", [0, 0.0, None])
+def test_the_configuration_turns_it_off(rig: Rig, limit: float | None) -> None:
     """One request per item, and no question about extensions."""
     tapped = rig.tapped(Containers, read_ahead=limit)
     remote = tapped.conn.root.make("list", 20)
@@ -233,7 +262,7 @@ def play(root: Any, seed: int) -> Iterator[Any]:
                 yield "callback", attempt(lambda: root.apply(lambda: describe(next(iterator))))
 
 
-SEEDS = 240
+SEEDS = 120
 
 
 @pytest.mark.parametrize("limit", [FOR_EVER, 0, 0.000_001])

@@ -241,6 +241,7 @@ fn time_limit(engine: &Bound<'_, Engine>) -> PyResult<Option<Duration>> {
         .get()
         .config(py)
         .get_item(intern!(py, "read_ahead"))?;
+    let seconds = seconds.filter(|seconds| !seconds.is_none());
     let seconds: f64 = seconds.map_or(Ok(0.0), |seconds| seconds.extract())?;
     Ok(Duration::try_from_secs_f64(seconds)
         .ok()

@@ -59,7 +59,8 @@ pub(crate) fn may_look_ahead(iterator: &Bound<'_, PyAny>) -> bool {
     is_plain && references == OURS
 }
 
-/// Takes `skip` items and one more, and looks at up to `count` in all. A pair of True and the items.
+/// Takes `skip` items and one more, and looks at up to `count` in all. A pair of whether looking
+/// ahead makes sense, and the items.
 /// With a count of 0, nothing but skipping; StopIteration if there is no item.
 pub(crate) fn take<'py>(
     iterator: &Bound<'py, PyAny>,
@@ -68,6 +69,7 @@ pub(crate) fn take<'py>(
 ) -> PyResult<Bound<'py, PyTuple>> {
     let py = iterator.py();
     let mut items = Vec::new();
+    let mut goes_on = true;
     let mut source = iterator.cast::<PyIterator>()?.clone();
     for _ in 0..skip {
         if source.next().transpose()?.is_none() {
@@ -78,35 +80,40 @@ pub(crate) fn take<'py>(
         let Some(first) = source.next().transpose()? else {
             return Err(pyo3::exceptions::PyStopIteration::new_err(()));
         };
-        let mut bytes = size(&first, 0);
         items.push(first);
-        if count > 1 {
-            let copy = py
-                .import(intern!(py, "copy"))?
-                .call_method1(intern!(py, "copy"), (iterator,))?;
-            let least = if copy.get_type().is(iterator.get_type()) {
-                0
-            } else {
-                smallest_part(&copy)?
-            };
-            for item in copy.try_iter()?.take(count.max(least) - 1) {
-                let item = item?;
-                bytes += size(&item, 0);
-                if bytes > ENOUGH_BYTES && items.len() >= least {
-                    break;
-                }
-                items.push(item);
-            }
-        }
+        // The first item is taken: whatever goes wrong from here on, it must arrive.
+        goes_on = count == 1 || look(iterator, count, &mut items).is_ok();
     }
-    let items = PyTuple::new(py, items)?;
-    PyTuple::new(
-        py,
-        [
-            PyBool::new(py, true).to_owned().into_any(),
-            items.into_any(),
-        ],
-    )
+    let items = PyTuple::new(py, items)?.into_any();
+    let goes_on = PyBool::new(py, goes_on).to_owned().into_any();
+    PyTuple::new(py, [goes_on, items])
+}
+
+/// Adds the items that follow the one in `items`, up to `count` in all.
+fn look<'py>(
+    iterator: &Bound<'py, PyAny>,
+    count: usize,
+    items: &mut Vec<Bound<'py, PyAny>>,
+) -> PyResult<()> {
+    let py = iterator.py();
+    let copy = py
+        .import(intern!(py, "copy"))?
+        .call_method1(intern!(py, "copy"), (iterator,))?;
+    let least = if copy.get_type().is(iterator.get_type()) {
+        0
+    } else {
+        smallest_part(&copy)?
+    };
+    let mut bytes = items.iter().map(|item| size(item, 0)).sum::<usize>();
+    for item in copy.try_iter()?.take(count.max(least) - 1) {
+        let item = item?;
+        bytes += size(&item, 0);
+        if bytes > ENOUGH_BYTES && items.len() >= least {
+            break;
+        }
+        items.push(item);
+    }
+    Ok(())
 }
 
 /// What [`take`] gave, without the items that were only looked at.
