@@ -92,7 +92,7 @@ fn stream(mut script: &[u8]) -> Vec<u8> {
             2 => {
                 // Zeros compress well, so even a short one shrinks.
                 let body = [content, &vec![0; usize::from(what) * 16]].concat();
-                if let Some(packed) = zlib::deflate(std::iter::once(&body[..]), body.len()) {
+                if let Some(packed) = zlib::deflate(std::iter::once(&body[..]), body.len(), 0) {
                     put_frame(&mut stream, &packed, true);
                 }
             }

@@ -500,9 +500,16 @@ pub(crate) fn load_exception(
 pub(crate) fn seal(out: Writer<PyBulk>, compress: Option<usize>) -> PyResult<Frame<PyBulk>> {
     let frame = Frame::seal(out).map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(match compress {
-        Some(threshold) if frame.len() > threshold + 6 && frame.compressible() => {
-            frame.compressed()
-        }
+        // It can take long, and other threads are not to wait for it.
+        Some(threshold) if frame.len() > threshold + 6 => Python::attach(|py| {
+            py.detach(|| {
+                if frame.compressible() {
+                    frame.compressed()
+                } else {
+                    frame
+                }
+            })
+        }),
         _ => frame,
     })
 }

@@ -302,5 +302,5 @@ fn read_frames(peer: &mut UnixStream, count: usize) {
 
 fn zlib_of_zeros() -> Vec<u8> {
     let zeros = [0; 20_000];
-    rpyc_proto::wire::zlib::deflate(std::iter::once(&zeros[..]), zeros.len()).unwrap()
+    rpyc_proto::wire::zlib::deflate(std::iter::once(&zeros[..]), zeros.len(), 0).unwrap()
 }

@@ -105,16 +105,26 @@ impl<B: AsRef<[u8]>> Frame<B> {
     /// The same frame with a compressed body, if that makes it shorter.
     #[must_use]
     pub fn compressed(self) -> Self {
-        let payload = self.payload();
-        let Some(body) = zlib::deflate(core::iter::once(payload.as_slice()), payload.len()) else {
+        let total = self.length - HEADER - 1;
+        // All pieces together, less the header at the start and the trailer at the end.
+        let (mut skip, mut left) = (HEADER, total);
+        let pieces = self.pieces().map(|piece| {
+            let here = skip.min(piece.len());
+            skip -= here;
+            let piece = piece.get(here..).unwrap_or_default();
+            let piece = piece.get(..left).unwrap_or(piece);
+            left -= piece.len();
+            piece
+        });
+        let Some(mut head) = zlib::deflate(pieces, total, HEADER) else {
             return self;
         };
-        let Some(header) = header(body.len(), true) else {
+        let Some(header) = header(head.len() - HEADER, true) else {
             return self;
         };
-        let mut head = Vec::with_capacity(HEADER + body.len() + 1);
-        head.extend_from_slice(&header);
-        head.extend_from_slice(&body);
+        if let Some(room) = head.first_chunk_mut::<HEADER>() {
+            *room = header;
+        }
         head.push(TRAILER);
         let length = head.len();
         Self {
@@ -123,19 +133,26 @@ impl<B: AsRef<[u8]>> Frame<B> {
         }
     }
 
-    /// Whether a sample of the payload says that compressing it pays.
+    /// Whether samples of the payload say that compressing it pays.
     #[must_use]
     pub fn compressible(&self) -> bool {
         const SAMPLE: usize = 4096;
+        /// A sample for each so many bytes, from one to eight in all.
+        const EVERY: usize = 64 * 1024;
         // The largest piece says more than the first one: that one is mostly ids.
         let largest = self
             .bytes
             .pieces()
             .max_by_key(|piece| piece.len())
             .unwrap_or_default();
-        let start = (largest.len() / 2).saturating_sub(SAMPLE / 2);
-        let sample = largest.get(start..).unwrap_or_default();
-        zlib::pays(sample.get(..SAMPLE).unwrap_or(sample))
+        let count = (largest.len() / EVERY).clamp(1, 8);
+        // From the middle of as many equal parts.
+        zlib::pays((0..count).map(|i| {
+            let middle = largest.len() / (2 * count) * (2 * i + 1);
+            let sample = largest.get(middle.saturating_sub(SAMPLE / 2)..);
+            let sample = sample.unwrap_or_default();
+            sample.get(..SAMPLE).unwrap_or(sample)
+        }))
     }
 
     /// The length in bytes, header and trailer included.
@@ -162,5 +179,56 @@ impl<B: AsRef<[u8]>> Frame<B> {
     /// The pieces in order, header and trailer included.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.pieces()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame around one value of these parts.
+    fn frame(parts: &[&[u8]]) -> Frame<Vec<u8>> {
+        let value = parts.concat();
+        let mut writer = Writer::new_frame();
+        writer.put_byte(1);
+        writer.put_bulk(value.len(), value);
+        Frame::seal(writer).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn compression_is_decided_by_samples_of_all_parts() {
+        let (noise, flat) = (noise(1_000_000), alloc::vec![7; 1_000_000]);
+        let little = alloc::vec![7; 30_000];
+        assert!(!frame(&[&noise]).compressible());
+        assert!(frame(&[&flat]).compressible());
+        // Half of it is worth it, wherever it is.
+        assert!(frame(&[&noise, &flat]).compressible());
+        assert!(frame(&[&flat, &noise]).compressible());
+        assert!(!frame(&[&noise, &noise, &little, &noise]).compressible());
+    }
+
+    #[test]
+    fn a_compressed_frame_holds_the_same_payload() {
+        let plain = frame(&[&noise(50_000), &alloc::vec![1; 200_000]]);
+        let payload = plain.payload();
+        let packed = plain.compressed();
+        assert!(packed.len() < 60_000);
+        let bytes: Vec<u8> = packed.pieces().flatten().copied().collect();
+        assert_eq!(bytes.len(), packed.len());
+        let body = bytes.get(HEADER..bytes.len() - 1).unwrap_or_default();
+        assert_eq!(header(body.len(), true).as_ref(), bytes.first_chunk());
+        assert_eq!(bytes.last(), Some(&TRAILER));
+        assert_eq!(zlib::inflate(body, payload.len()), Ok(payload));
     }
 }
