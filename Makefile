@@ -50,6 +50,9 @@ BENCH_STAMP := $(BENCH_VENV)/.ready
 PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access batch buffers connection exceptions \
 	extension_points extensions faults handlers hostile_limits hostile_peers policy_matrix netref read_ahead refcount threads vectors_session))
 
+# Builds target/debug/rpyc, too, which the interoperability tests start.
+RUST_TESTS := cargo test --workspace --exclude rpyc-python --features rpyc/tokio,rpyc/tls
+
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
 .DEFAULT_GOAL := help
@@ -97,7 +100,7 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.
 test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays, and models of it under loom
-	cargo test --workspace --exclude rpyc-python --features rpyc/tokio,rpyc/tls
+	$(RUST_TESTS)
 	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos
 	$(MODELS)
 
@@ -126,6 +129,7 @@ loom: ## the models once more, with more of the orders in which threads can go o
 
 test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the interoperability tests
 	$(call need_sshd)
+	$(RUST_TESTS) --quiet --no-run
 	$(BIN)/pytest -q tests/python tests/interop
 	@echo "once more, with every connection on the Python path"
 	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)

@@ -67,6 +67,13 @@ impl Exception {
         self
     }
 
+    /// The same with a traceback, for what was caught elsewhere and is raised here.
+    #[must_use]
+    pub fn with_traceback(mut self, traceback: impl Into<String>) -> Self {
+        self.traceback = Some(traceback.into());
+        self
+    }
+
     /// A `TypeError`.
     #[must_use]
     pub fn type_error(text: impl Into<String>) -> Self {

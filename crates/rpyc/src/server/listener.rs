@@ -114,7 +114,7 @@ impl Listener {
             .and_then(|address| SocketAddr::try_from(address).ok());
         let name = match address {
             Some(address) => address.to_string(),
-            None => self.address.to_string(),
+            None => format!("a client of {}", self.address),
         };
         PeerInfo::new(name, address)
     }

@@ -21,7 +21,7 @@ impl PeerInfo {
         }
     }
 
-    /// Who it is, for texts: `127.0.0.1:40312`, or `unix:/path` of the server's socket.
+    /// Who it is, for texts: `127.0.0.1:40312`, or `a client of unix:/path`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
