@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import socket
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE, Rig, in_thread
 
+import rpyc
 from rpyc.core.channel import Channel
-from rpyc.core.stream import PipeStream, Stream
+from rpyc.core.stream import PipeStream, SocketStream, Stream
 
 VECTORS = json.loads(
     (Path(__file__).resolve().parents[1] / "vectors" / "vectors.json").read_text()
@@ -185,3 +188,38 @@ def test_over_a_real_pipe() -> None:
     with pytest.raises(EOFError):
         right.recv()
     assert right.closed
+
+
+class Interrupted(Channel):
+    """Runs something while it is asked to receive, as a finalizer or a signal handler may."""
+
+    meanwhile: Any = None
+
+    def poll(self, timeout: Any) -> bool:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().poll(timeout)
+
+
+def test_code_that_runs_inside_a_channel_can_not_ask_its_peer(rig: Rig) -> None:
+    """It is told so, where the thread would wait for itself; and the wait that it ran in goes on."""
+    mine, theirs = socket.socketpair()
+    peer = rpyc.connect_stream(SocketStream(theirs))
+    serving = in_thread(peer.serve_all)
+    channel = Interrupted(SocketStream(mine))
+    conn = rpyc.connect_channel(channel)
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            conn.ping()
+        except RuntimeError as error:
+            errors.append(error)
+
+    channel.meanwhile = ask
+    assert conn.ping("outer") == "outer"
+    assert ["own channel receives" in str(error) for error in errors] == [True]
+    assert conn.ping("later") == "later"
+    conn.close()
+    serving.result(PATIENCE)

@@ -661,8 +661,14 @@ def test_a_cut_frame_occupies_no_worker(rig: Rig) -> None:
     assert conn.root.echo(7) == 7
 
 
-def test_a_request_that_arrives_along_with_a_reply_is_served(rig: Rig) -> None:
-    """A thread of the service waits for a reply and reads, with it, a request that a worker has to serve."""
+def test_a_request_that_arrives_along_with_a_reply_is_served(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of the service waits for a reply and reads, with it, a request that a worker has to serve.
+
+    The workers are told; it does not wait until the poller looks around.
+    """
+    monkeypatch.setattr("rpyc.utils._servers.pool._SWEEP_INTERVAL", 3600.0)
 
     class Asking(Echo):
         def exposed_ask(self) -> None:

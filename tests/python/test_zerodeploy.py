@@ -270,11 +270,12 @@ def test_the_script_can_be_chosen(machine: DirectMachine) -> None:
 
 
 def expect_failure(machine: Machine, text: str, **options: Any) -> None:
+    before = machine.closed
     with pytest.raises((RuntimeError, OSError)) as info:
         DeployedServer(machine, **options)
     assert text in str(info.value)
-    # What was made is gone, and the machine is still the caller's.
-    assert machine.closed == 0
+    # What was made is gone, and the machine is closed, as after a deployment that succeeds.
+    assert machine.closed == before + 1
     assert machine.folder is not None
     assert not machine.folder.exists()
     eventually(lambda: all(process.poll() is not None for process in machine.python.started))

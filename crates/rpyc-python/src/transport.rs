@@ -2,10 +2,11 @@
 //! Python methods.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -13,7 +14,7 @@ use rpyc::link::Inbox;
 use rpyc::transport::{BulkOf, Peeked, Pipe, Received, SendQueue, Socket, Transport, unread};
 use rpyc_proto::wire::Payload;
 
-use crate::bulk::PyBulkBuffer;
+use crate::bulk::{PyBulk, PyBulkBuffer};
 use crate::engine::duplicate;
 
 /// The longest single `poll` of a Python channel: a close is noticed within it.
@@ -36,6 +37,8 @@ pub(crate) struct PyChannel {
     channel: Py<PyAny>,
     /// What a method raised that is not about the connection: KeyboardInterrupt, say.
     raised: Mutex<Option<PyErr>>,
+    /// A method is being called to receive.
+    receiving: AtomicBool,
 }
 
 impl PyTransport {
@@ -43,6 +46,7 @@ impl PyTransport {
         Self::Channel(PyChannel {
             channel,
             raised: Mutex::new(None),
+            receiving: AtomicBool::new(false),
         })
     }
 
@@ -79,7 +83,21 @@ impl Transport for PyTransport {
         match self {
             Self::Socket(socket) => socket.receive(inbox, timeout),
             Self::Pipe(pipe) => pipe.receive(inbox, timeout),
-            Self::Channel(channel) => channel.receive(inbox, timeout),
+            Self::Channel(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_channel()
+    }
+
+    fn receive_whole(
+        &self,
+        timeout: Option<Duration>,
+    ) -> io::Result<Option<Payload<BulkOf<Self>>>> {
+        match self {
+            Self::Socket(_) | Self::Pipe(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Channel(channel) => channel.receive(timeout),
         }
     }
 
@@ -145,25 +163,30 @@ impl PyChannel {
         })
     }
 
-    fn receive(
-        &self,
-        inbox: &mut Inbox<PyBulkBuffer>,
-        timeout: Option<Duration>,
-    ) -> io::Result<Received> {
+    fn receive(&self, timeout: Option<Duration>) -> io::Result<Option<Payload<PyBulk>>> {
+        if self.receiving.swap(true, Ordering::Acquire) {
+            // The same thread: others don't have the read role. Half of a frame may have been read.
+            *self.raised.lock() = Some(PyRuntimeError::new_err(
+                "a request was made by code that runs while its connection's own channel receives, \
+                 such as a finalizer or a signal handler: let another thread make it",
+            ));
+            return Ok(None);
+        }
+        let received = self.receive_alone(timeout);
+        self.receiving.store(false, Ordering::Release);
+        received
+    }
+
+    fn receive_alone(&self, timeout: Option<Duration>) -> io::Result<Option<Payload<PyBulk>>> {
         let slice = timeout.map_or(POLL_SLICE, |timeout| timeout.min(POLL_SLICE));
         Python::attach(|py| {
             let payload = self
                 .poll_and_recv(py, slice)
                 .map_err(|error| self.io_error(py, error));
             match payload {
-                Ok(None) => Ok(Received::Nothing),
-                Ok(Some(payload)) => {
-                    if !payload.is_empty() {
-                        inbox.push(Payload::plain(payload));
-                    }
-                    Ok(Received::Data)
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Received::Nothing),
+                Ok(None) => Ok(None),
+                Ok(Some(payload)) => Ok(Some(Payload::plain(payload))),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
                 Err(error) => Err(error),
             }
         })

@@ -133,8 +133,6 @@ class DeployedServer:
                 self.local_port = _get_free_port()
                 self.tun = remote_machine.tunnel(self.local_port, self.remote_port)
         except BaseException:
-            # The machine is still the caller's: only what was made here goes.
-            self.remote_machine = None
             with suppress(Exception):
                 self.close(timeout=5)
             raise

@@ -83,6 +83,19 @@ impl Engine {
         }
     }
 
+    /// Has `callback` called when a thread stops waiting, leaves requests that it received unhandled,
+    /// and no other thread reads. Can be set once.
+    fn _on_unread(slf: &Bound<'_, Self>, callback: Py<PyAny>) -> PyResult<()> {
+        slf.get().link()?.on_unread(move || {
+            Python::attach(|py| {
+                if let Err(error) = callback.call0(py) {
+                    error.write_unraisable(py, None);
+                }
+            });
+        });
+        Ok(())
+    }
+
     /// Whether something was received that nobody has handled yet.
     fn _has_buffered_input(&self) -> bool {
         self.link.get().is_some_and(Link::has_input)

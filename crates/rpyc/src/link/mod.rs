@@ -415,6 +415,13 @@ impl<T: Transport, W> Link<T, W> {
         } else {
             slice
         };
+        if self.exit.transport.is_whole() {
+            if !self.inbox.lock().settle() {
+                let received = self.receive_whole(slice);
+                self.note_received(received, false);
+            }
+            return;
+        }
         let over = slice.map(|slice| Instant::now() + slice);
         let mut slice = slice;
         let mut inbox = self.inbox.lock();
@@ -437,9 +444,31 @@ impl<T: Transport, W> Link<T, W> {
         }
     }
 
+    /// Receives a payload from a transport that receives them whole, with no lock held meanwhile.
+    fn receive_whole(&self, slice: Option<Duration>) -> std::io::Result<Received> {
+        let Some(payload) = self.exit.transport.receive_whole(slice)? else {
+            return Ok(Received::Nothing);
+        };
+        self.note_heard();
+        // An empty one is a sign of life, and no more.
+        if !payload.is_empty() {
+            self.inbox.lock().push(payload);
+        }
+        Ok(Received::Data)
+    }
+
     /// Sending failed, but the peer may have answered before it went away. Receives what is here.
     /// Tells whether there is something to handle. Holds the read role.
     fn receive_rest(&self) -> bool {
+        if self.exit.transport.is_whole() {
+            while self.inbox.lock().held() < self.limits.backlog {
+                match self.receive_whole(Some(Duration::ZERO)) {
+                    Ok(Received::Data) => {}
+                    Ok(Received::Nothing | Received::End) | Err(_) => break,
+                }
+            }
+            return self.inbox.lock().has_payload();
+        }
         let mut inbox = self.inbox.lock();
         // Bounded: the peer may go on for ever without listening.
         while !inbox.settle() || inbox.held() < self.limits.backlog {

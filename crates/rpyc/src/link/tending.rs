@@ -61,9 +61,21 @@ impl<T: Transport, W> Link<T, W> {
             return;
         }
         let mut end = None;
+        let whole = self.exit.transport.is_whole();
+        while whole && receive && self.inbox.lock().held() < self.limits.backlog {
+            match self.receive_whole(Some(Duration::ZERO)) {
+                Ok(Received::Data) => {}
+                Ok(Received::Nothing) => break,
+                last => {
+                    end = Some((last, false));
+                    break;
+                }
+            }
+        }
         let mut inbox = self.inbox.lock();
         inbox.absorb();
-        while receive && self.ending.get().is_none() && inbox.held() < self.limits.backlog {
+        while !whole && receive && self.ending.get().is_none() && inbox.held() < self.limits.backlog
+        {
             let held = inbox.held();
             match self
                 .exit

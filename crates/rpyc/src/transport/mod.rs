@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use rpyc_proto::wire::BulkBuffer;
 use rpyc_proto::wire::frame::Frame;
+use rpyc_proto::wire::{BulkBuffer, Payload};
 
 use crate::link::Inbox;
 
@@ -143,6 +143,24 @@ pub trait Transport: Send + Sync {
         inbox: &mut Inbox<Self::Buffer>,
         timeout: Option<Duration>,
     ) -> io::Result<Received>;
+
+    /// Whether payloads are received whole, by [`receive_whole`](Self::receive_whole): what does so is
+    /// code of a program, which must not run under a lock.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
+    /// Waits as [`receive`](Self::receive) does, for a payload. `None`: none came.
+    ///
+    /// # Errors
+    /// Fatal ones.
+    fn receive_whole(
+        &self,
+        timeout: Option<Duration>,
+    ) -> io::Result<Option<Payload<BulkOf<Self>>>> {
+        let _ = timeout;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Waits up to `timeout` until bytes can be sent; with `or_read`, also until some can be
     /// received. Tells whether some can be received. A signal ends the wait early.

@@ -22,6 +22,7 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from rpyc.core.protocol import Connection
 
 # The poller also looks at idle connections this often (seconds), for those that
-# were closed or read from by threads of the service: the selector cannot tell.
+# were closed by threads of the service: the selector cannot tell.
 _SWEEP_INTERVAL = 0.25
 # Clients that may introduce themselves at the same time. One more, and the one that
 # has had the most time must go.
@@ -136,6 +137,7 @@ class ThreadPoolServer(Server):
                 config["connid"] = str(addrinfo)
                 conn = self.service._connect(Channel(SocketStream(served)), config)
                 client = _Client(conn, served, addrinfo)
+                self._listen_for_unread(client)
         # The doorkeeper goes on with the next client, whatever a service raises.
         except BaseException:
             self.logger.exception("client connection terminated abruptly")
@@ -144,6 +146,18 @@ class ThreadPoolServer(Server):
         self.fd_to_conn[client.fd] = conn
         self._log_welcome(addrinfo, credentials)
         self._pass_on(client)
+
+    def _listen_for_unread(self, client: _Client) -> None:
+        """Hear of requests that a thread of the service has read along with its reply."""
+        # Held weakly: the connection keeps the callback.
+        server, known = weakref.ref(self), weakref.ref(client)
+
+        def unread() -> None:
+            here, there = server(), known()
+            if here is not None and there is not None and not here._closed:
+                here._take([there])
+
+        client.conn._on_unread(unread)
 
     # ------------------------------------------------------------------- poller
 
@@ -260,7 +274,7 @@ class ThreadPoolServer(Server):
 class _Client:
     """A connection and what it takes to find and end it."""
 
-    __slots__ = ("addrinfo", "conn", "fd", "sock")
+    __slots__ = ("__weakref__", "addrinfo", "conn", "fd", "sock")
 
     def __init__(self, conn: Connection, sock: socket.socket, addrinfo: Any) -> None:
         self.conn = conn
