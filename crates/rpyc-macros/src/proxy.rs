@@ -163,10 +163,7 @@ fn send(request: &Request, parameters: &[Parameter], is_async: bool, output: Spa
     }
     if is_async {
         let answer = quote_spanned! {output=>
-            ::rpyc::__macros::answer(match sent {
-                ::std::result::Result::Ok(sent) => sent.await,
-                ::std::result::Result::Err(error) => ::std::result::Result::Err(error),
-            })
+            ::rpyc::__macros::answer(sent.await)
         };
         return quote! {
             #args

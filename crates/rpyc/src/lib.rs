@@ -13,12 +13,23 @@
 //!
 //! # Layout
 //!
-//! | module | what it is about |
+//! | | what it is about |
 //! |---|---|
-//! | [`link`] | one connection: who reads, who waits, how frames leave |
-//! | [`Server`] | accepts connections and serves a root object to each |
+//! | [`service`], [`Object`], [`function`], [`Iter`], [`ContextManager`] | what is served |
+//! | [`Server`], `AsyncServer` | accepting connections, a root object for each |
+//! | [`connect`], [`Connector`], [`Connection`], `AsyncConnection` | one end of a conversation |
+//! | [`Netref`], [`proxy`], [`AsyncResult`] | using what the peer serves |
+//! | [`Value`], [`FromValue`], [`IntoValue`], [`Args`] | what travels |
+//! | [`Error`], [`ConnectError`], [`Exception`] | what can go wrong |
+//! | [`Modules`] | classic mode: driving a remote Python |
 //! | [`RegistryServer`], [`RegistryClient`] | where servers say what they offer |
+//! | [`link`] | under all that: who reads, who waits, how frames leave |
 //! | [`transport`] | sockets, pipes and memory, behind one trait |
+
+/// The quick start, as a test.
+#[cfg(all(doctest, feature = "macros", feature = "tokio"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// For the code that the macros generate.
 #[cfg(feature = "macros")]
@@ -29,6 +40,7 @@ mod address;
 mod args;
 mod auth;
 mod brine;
+mod classic;
 mod config;
 mod connect;
 mod connection;
@@ -57,15 +69,16 @@ mod waiter;
 pub use address::Address;
 pub use args::{Args, IntoArgs, Parameters};
 pub use auth::{Authenticator, ClientAuthenticator, TokenAuthenticator};
+pub use classic::Modules;
 pub use config::{Config, Limits};
 pub use connect::{Connector, connect};
 pub use connection::Connection;
 pub use convert::{ConversionError, FromValue, IntoOutcome, IntoValue};
 pub use error::{BindError, ConnectError, ConnectionLost, Error, Exception, Result, TimedOut};
-pub use netref::{Comparison, Netref, NetrefIter, Operator};
+pub use netref::{Comparison, Netref, NetrefIter, Operator, Unary};
 pub use object::{
-    Callable, ContextManager, Function, Iter, LaterReply, Member, Method, Object, Reply, function,
-    raw_function,
+    Callable, ContextManager, Function, Iter, LaterReply, Member, Method, Object, Reply,
+    WithConnection, function, raw_function,
 };
 pub use opening::Opening;
 pub use pending::AsyncResult;

@@ -13,6 +13,30 @@ use syn::{ImplItem, ItemImpl, LitStr, Type};
 use crate::options::{Known, Options, check_name, docs};
 use member::{Member, Receiver, Role};
 
+/// What only the compiler can see is its error, at the type.
+///
+/// ```compile_fail,E0277
+/// struct Service;
+/// #[rpyc::service]
+/// impl Service {
+///     #[rpyc(exposed)]
+///     fn f(&self, thread: std::thread::Thread) {}
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// struct Service;
+/// #[rpyc::service]
+/// impl Service {
+///     #[rpyc(property)]
+///     fn f(&self) -> std::thread::Thread {
+///         std::thread::current()
+///     }
+/// }
+/// ```
+#[cfg(doctest)]
+struct TypeErrors;
+
 /// The block without its options, and the implementation of `Object`.
 ///
 /// # Errors

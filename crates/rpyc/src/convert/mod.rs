@@ -2,6 +2,7 @@
 
 mod collections;
 mod error;
+mod maps;
 mod plain;
 
 pub use error::ConversionError;

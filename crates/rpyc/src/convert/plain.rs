@@ -17,11 +17,28 @@ impl IntoValue for Value {
     }
 }
 
+impl IntoValue for &Value {
+    fn into_value(self) -> Value {
+        self.clone()
+    }
+}
+
 impl FromValue for Value {
     fn from_value(value: Value) -> Result<Self, ConversionError> {
         Ok(value)
     }
 }
+
+macro_rules! from {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                value.into_value()
+            }
+        }
+    )*};
+}
+from!(bool, i64, f64, &str, String, Bytes);
 
 impl IntoValue for () {
     fn into_value(self) -> Value {
@@ -139,6 +156,12 @@ impl IntoValue for &str {
 impl IntoValue for String {
     fn into_value(self) -> Value {
         Value::Str(self)
+    }
+}
+
+impl IntoValue for &String {
+    fn into_value(self) -> Value {
+        Value::Str(self.clone())
     }
 }
 

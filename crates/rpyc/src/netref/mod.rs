@@ -1,5 +1,6 @@
 //! Proxies of remote objects.
 
+mod context;
 mod iter;
 mod operators;
 mod release;
@@ -16,14 +17,14 @@ use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::wire::Writer;
 
 pub use iter::NetrefIter;
-pub use operators::{Comparison, Operator};
+pub use operators::{Comparison, Operator, Unary};
 pub(crate) use release::Netrefs;
 
 use crate::args::{Args, IntoArgs};
 use crate::connection::model::Model;
 use crate::connection::{Connection, Peer, Request};
 use crate::convert::{FromValue, IntoValue};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exception, Result};
 use crate::pending::AsyncResult;
 use crate::value::Value;
 
@@ -215,13 +216,24 @@ impl Netref {
         Ok(request.wait()?.extract()?)
     }
 
-    /// Whether the object is an instance of `class`, a proxy of a class of the same peer.
+    /// Whether the object is an instance of `class`, a proxy of a class of the same peer: of that very
+    /// class, or, for builtin classes, of one that is derived of it.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]; `TypeError` if `class` is no class.
     pub fn is_instance(&self, class: &Self) -> Result<bool> {
-        let id = self.id_value()?;
-        class.ask_as(Handler::InstanceCheck, (id,))
+        let own = self.id_value()?;
+        // Name, class, instance; a class has no instance. Peers agree on the classes by these.
+        let (_, own_class, instance): (Value, i64, i64) = own.clone().extract()?;
+        let (_, wanted, none): (Value, i64, i64) = class.id_value()?.extract()?;
+        if none != 0 {
+            let text = format!("'{}' object is no class", class.class_name());
+            return Err(Exception::type_error(text).into());
+        }
+        if own_class == wanted {
+            return Ok(instance != 0);
+        }
+        class.ask_as(Handler::InstanceCheck, (own,))
     }
 
     /// Takes the object by value. Lists and other iterables become tuples of their items.

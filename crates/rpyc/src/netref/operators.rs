@@ -21,12 +21,26 @@ pub enum Operator {
     TrueDiv,
     FloorDiv,
     Mod,
+    DivMod,
     Pow,
     LShift,
     RShift,
     And,
     Or,
     Xor,
+}
+
+/// An operator with one operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of Python's operator module"
+)]
+pub enum Unary {
+    Neg,
+    Pos,
+    Abs,
+    Invert,
 }
 
 /// A comparison; the remote object is the left operand.
@@ -54,12 +68,24 @@ impl Operator {
             Self::TrueDiv => "__truediv__",
             Self::FloorDiv => "__floordiv__",
             Self::Mod => "__mod__",
+            Self::DivMod => "__divmod__",
             Self::Pow => "__pow__",
             Self::LShift => "__lshift__",
             Self::RShift => "__rshift__",
             Self::And => "__and__",
             Self::Or => "__or__",
             Self::Xor => "__xor__",
+        }
+    }
+}
+
+impl Unary {
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Neg => "__neg__",
+            Self::Pos => "__pos__",
+            Self::Abs => "__abs__",
+            Self::Invert => "__invert__",
         }
     }
 }
@@ -134,6 +160,30 @@ impl Netref {
             ))
             .into()),
             result => Ok(result),
+        }
+    }
+
+    /// `-object`, and so on.
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error); `AttributeError` if the object has no such operator.
+    pub fn apply(&self, operator: Unary) -> Result<Value> {
+        self.call_method(operator.method(), ())
+    }
+
+    /// `bool(object)`: what `__bool__` says, else whether the length is not 0; without either an
+    /// object is true.
+    ///
+    /// # Errors
+    /// See [`Error`](crate::Error).
+    pub fn is_truthy(&self) -> Result<bool> {
+        match self.method_as("__bool__", ()) {
+            Err(error) if error.is("AttributeError") => {}
+            answer => return answer,
+        }
+        match self.len() {
+            Err(error) if error.is("AttributeError") => Ok(true),
+            length => Ok(length? != 0),
         }
     }
 

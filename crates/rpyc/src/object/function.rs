@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Member, Method, Object, Reply};
 use crate::args::{Args, Parameters};
 use crate::connection::Connection;
-use crate::convert::{FromValue, IntoOutcome};
+use crate::convert::FromValue;
 use crate::error::Exception;
 use crate::value::Value;
 
@@ -21,16 +21,21 @@ pub struct Function<F> {
 /// A callable of up to six arguments, to hand to the peer: as a callback, say.
 ///
 /// The arguments are converted to the types that the closure takes; a wrong number or type is a
-/// `TypeError` at the caller. It may return a value or a `Result`.
+/// `TypeError` at the caller. A first parameter `&Connection` is the connection that the call came
+/// over. The closure returns a value, a `Result`, or a [`Reply`], such as of [`Reply::later`].
 ///
 /// ```
 /// let double = rpyc::function(|x: i64| 2 * x);
+/// let whose = rpyc::function(|conn: &rpyc::Connection, x: i64| {
+///     format!("{x} from {}", conn.peer_name())
+/// });
+/// let eventually = rpyc::function(|x: i64| rpyc::Reply::later(async move { 2 * x }));
 /// ```
 pub fn function<P, C: Callable<P>>(callable: C) -> Value
 where
     P: 'static,
 {
-    raw_function("function", move |_, args| callable.call(args))
+    raw_function("function", move |conn, args| callable.call(conn, args))
 }
 
 /// A callable that takes its arguments, keywords among them, as they come, and the connection.
@@ -46,28 +51,52 @@ pub fn raw_function(
     Value::Object(Arc::new(Function { name, call }))
 }
 
-/// A closure whose parameters are of types that values convert to; `P` is the tuple of them.
+/// A closure whose parameters are of types that values convert to; `P` is the tuple of them, within
+/// [`WithConnection`] if the connection is the first.
 pub trait Callable<P>: Send + Sync + 'static {
     /// Converts the arguments and calls.
-    fn call(&self, args: Args) -> Reply;
+    fn call(&self, conn: &Connection, args: Args) -> Reply;
 }
+
+/// Marks the parameters of a [`Callable`] that takes the connection, too.
+#[derive(Debug)]
+pub struct WithConnection<P>(std::marker::PhantomData<P>);
 
 macro_rules! callables {
     ($(($($name:ident $text:literal),*))*) => {$(
         impl<Call, Out, $($name),*> Callable<($($name,)*)> for Call
         where
             Call: Fn($($name),*) -> Out + Send + Sync + 'static,
-            Out: IntoOutcome,
+            Out: Into<Reply>,
             $($name: FromValue,)*
         {
             #[allow(non_snake_case, reason = "one identifier serves as type and as variable")]
-            fn call(&self, args: Args) -> Reply {
+            fn call(&self, _: &Connection, args: Args) -> Reply {
                 let bound = args.bind("function").take_all(|parameters| {
                     let _: &mut Parameters = parameters;
                     Ok(($(parameters.required::<$name>($text)?,)*))
                 });
                 match bound {
-                    Ok(($($name,)*)) => Reply::from(self($($name),*)),
+                    Ok(($($name,)*)) => self($($name),*).into(),
+                    Err(error) => Reply::raise(error),
+                }
+            }
+        }
+
+        impl<Call, Out, $($name),*> Callable<WithConnection<($($name,)*)>> for Call
+        where
+            Call: Fn(&Connection, $($name),*) -> Out + Send + Sync + 'static,
+            Out: Into<Reply>,
+            $($name: FromValue,)*
+        {
+            #[allow(non_snake_case, reason = "one identifier serves as type and as variable")]
+            fn call(&self, conn: &Connection, args: Args) -> Reply {
+                let bound = args.bind("function").take_all(|parameters| {
+                    let _: &mut Parameters = parameters;
+                    Ok(($(parameters.required::<$name>($text)?,)*))
+                });
+                match bound {
+                    Ok(($($name,)*)) => self(conn, $($name),*).into(),
                     Err(error) => Reply::raise(error),
                 }
             }

@@ -12,13 +12,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use context::ContextManager;
-pub use function::{Callable, Function, function, raw_function};
+pub use function::{Callable, Function, WithConnection, function, raw_function};
 pub use iterator::Iter;
 
 pub(crate) use bound::BoundMethod;
 
 use crate::args::Args;
 use crate::connection::Connection;
+use crate::convert::IntoOutcome;
 use crate::error::Exception;
 use crate::value::Value;
 
@@ -202,9 +203,14 @@ impl Reply {
     pub const fn raise(exception: Exception) -> Self {
         Self::Now(Err(exception))
     }
+
+    /// The outcome of a future: a value, or a `Result` of one.
+    pub fn later<T: IntoOutcome>(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::Later(Box::pin(async move { future.await.into_outcome() }))
+    }
 }
 
-impl<T: crate::convert::IntoOutcome> From<T> for Reply {
+impl<T: IntoOutcome> From<T> for Reply {
     fn from(outcome: T) -> Self {
         Self::Now(outcome.into_outcome())
     }
