@@ -84,7 +84,7 @@ demo: $(INSTALLED_STAMP) ## a tour: a server process and a client that drives it
 test: lint test-rust test-python test-versions counts wheel-check ## everything: lints, Rust, Python and its other versions, wheel
 	@echo "make test: all passed"
 
-lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
+lint: $(INSTALLED_STAMP) ## formatting, clippy, rustdoc, mypy, stubtest, ruff
 	@if cargo fmt --version >/dev/null 2>&1; then \
 		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; cargo fmt $(RUST_BENCH_CRATE) --check; \
 	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
@@ -93,6 +93,7 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, mypy, stubtest, ruff
 		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
 		cargo clippy $(RUST_BENCH_CRATE) --target-dir target/rust-bench -- -D warnings; \
 	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
+	RUSTDOCFLAGS="-D warnings" cargo doc -q --no-deps -p rpyc -p rpyc-macros -p rpyc-proto --features rpyc/tokio,rpyc/tls
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rpyc._rpyc --allowlist tests/stubtest-allowlist.txt
 	$(BIN)/ruff check .
