@@ -12,7 +12,9 @@ from conftest import Rig
 import rpyc
 from rpyc.core import consts
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "vectors.json").read_text())["attr_access"]
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "vectors.json").read_text())[
+    "attr_access"
+]
 
 
 class Shapes:
@@ -115,13 +117,17 @@ def read(pair: Any, obj: Any, name: Any) -> Any:
     return pair.client.sync_request(consts.HANDLE_GETATTR, obj, name)
 
 
-@pytest.mark.parametrize("row", VECTORS["rows"] + VECTORS["extra"], ids=lambda row: row.get("note") or row_name(row))
+@pytest.mark.parametrize(
+    "row", VECTORS["rows"] + VECTORS["extra"], ids=lambda row: row.get("note") or row_name(row)
+)
 def test_truth_table(rig: Rig, row: dict[str, Any]) -> None:
     """Every name resolves to what was recorded, with the configuration edited on the live connection."""
     service = Service()
     pair = rig.pair(service)
     remote = pair.client.root.make("Shapes")
-    pair.server._config.update(row.get("config") or {k: v for k, v in row.items() if k != "resolved"})
+    pair.server._config.update(
+        row.get("config") or {k: v for k, v in row.items() if k != "resolved"}
+    )
     for name, resolved in row["resolved"].items():
         if resolved is None:
             with pytest.raises(AttributeError) as error:
@@ -134,7 +140,10 @@ def test_truth_table(rig: Rig, row: dict[str, Any]) -> None:
                 read(pair, remote, name)
             assert error.value.args == (f"'Shapes' object has no attribute {resolved!r}",)
         else:
-            assert repr(read(pair, remote, name)) == repr(getattr(service.made, resolved)), (name, resolved)
+            assert repr(read(pair, remote, name)) == repr(getattr(service.made, resolved)), (
+                name,
+                resolved,
+            )
 
 
 def row_name(row: dict[str, Any]) -> str:
@@ -186,7 +195,9 @@ def test_writing(rig: Rig) -> None:
 
 def test_service_roots_refuse_writing(rig: Rig) -> None:
     """Also where everything else is allowed."""
-    root = rig.pair(Service(), {"allow_all_attrs": True, "allow_setattr": True, "allow_delattr": True}).client.root
+    root = rig.pair(
+        Service(), {"allow_all_attrs": True, "allow_setattr": True, "allow_delattr": True}
+    ).client.root
     with pytest.raises(AttributeError, match="access denied"):
         root.x = 1
     with pytest.raises(AttributeError, match="access denied"):
@@ -276,7 +287,10 @@ def test_calls_are_checked_by_name_only(rig: Rig) -> None:
     pair = rig.pair(Service())
     remote = pair.client.root.make("Shapes")
     request = pair.client.sync_request
-    assert request(consts.HANDLE_CALLATTR, remote, "method", (1,), (("k", 2),)) == ((1,), (("k", 2),))
+    assert request(consts.HANDLE_CALLATTR, remote, "method", (1,), (("k", 2),)) == (
+        (1,),
+        (("k", 2),),
+    )
     with pytest.raises(AttributeError, match="cannot access 'plain_method'"):
         request(consts.HANDLE_CALLATTR, remote, "plain_method", ())
     with pytest.raises(AttributeError, match="cannot access 'plain_method'"):
@@ -350,7 +364,13 @@ def test_configuration_of_a_running_server(rig: Rig) -> None:
 def test_environment_of_classic_connections(rig: Rig) -> None:
     """A slave opens its own connection, and only that."""
     pair = rig.pair(rpyc.SlaveService, client_service=rpyc.core.service.MasterService)
-    for key in ("allow_all_attrs", "allow_pickle", "allow_setattr", "allow_delattr", "import_custom_exceptions"):
+    for key in (
+        "allow_all_attrs",
+        "allow_pickle",
+        "allow_setattr",
+        "allow_delattr",
+        "import_custom_exceptions",
+    ):
         assert pair.server._config[key] is True
         assert pair.client._config[key] is False
     assert pair.server._config["allow_exposed_attrs"] is False
@@ -360,3 +380,30 @@ def test_environment_of_classic_connections(rig: Rig) -> None:
     assert remote._p == 50
     with pytest.raises(AttributeError):
         remote.bar  # noqa: B018
+
+
+def test_an_access_rule_may_appear_later(rig: Rig) -> None:
+    """That a type has no rule is remembered until the type, a base of it, or its metaclass gets one."""
+
+    class Meta(type):
+        pass
+
+    class Base:
+        pass
+
+    class Thing(Base, metaclass=Meta):
+        exposed_value = 5
+
+    class Giver(rpyc.Service):
+        exposed_thing = Thing()
+
+    def rule(*args: Any) -> str:
+        return f"ruled {args[-1]}"
+
+    thing = rig.pair(Giver()).client.root.thing
+    for place in (Thing, Base, Meta):
+        assert [thing.value, thing.value] == [5, 5]
+        place._rpyc_getattr = rule  # type: ignore[union-attr]
+        assert thing.value == "ruled value"
+        del place._rpyc_getattr  # type: ignore[union-attr]
+    assert thing.value == 5

@@ -79,7 +79,7 @@ fn decide(conn: &Bound<'_, Engine>) -> PyResult<bool> {
 
 /// CPython's version tag of a type: it changes with the type and its bases. 0: none assigned now.
 #[expect(unsafe_code, reason = "the tag is a field of the type object only")]
-fn version_tag(class: &Bound<'_, PyType>) -> u32 {
+pub(crate) fn version_tag(class: &Bound<'_, PyType>) -> u32 {
     // SAFETY: a type object is a PyTypeObject; we are attached, so nobody changes it meanwhile.
     unsafe { (*class.as_type_ptr()).tp_version_tag }
 }

@@ -3,6 +3,8 @@
 //! The operations that calls are made of are native. The rare ones are the Python methods of
 //! `Connection`, which the Python path uses as well.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pyo3::exceptions::{PyAttributeError, PyKeyError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,6 +14,7 @@ use rpyc_proto::policy::{Access, Policy, Subject};
 
 use crate::batch;
 use crate::model::{PyModel, Raised};
+use crate::native::version_tag;
 use crate::peek;
 
 type Value<'py> = Bound<'py, PyAny>;
@@ -279,11 +282,58 @@ pub(crate) fn attribute_name<'py>(name: Bound<'py, PyAny>) -> PyResult<Bound<'py
     }
 }
 
+/// Types without access rules of their own: the version tags of type and metaclass, both in one
+/// number. Looking for what is not there costs more than all else about an attribute, since CPython
+/// makes an exception for it.
+static WITHOUT_RULES: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+/// The key of a type in [`WITHOUT_RULES`], and its place. `None`: what its attributes are is not
+/// settled by the type and its metaclass.
+fn rules_key(class: &Bound<'_, PyType>) -> Option<(u64, &'static AtomicU64)> {
+    let metaclass = class.get_type();
+    let (tag, meta) = (version_tag(class), version_tag(&metaclass));
+    if tag == 0 || meta == 0 || !reads_attributes_as_type(&metaclass) {
+        return None;
+    }
+    let place = WITHOUT_RULES.get((tag ^ meta) as usize % WITHOUT_RULES.len())?;
+    Some((u64::from(tag) << 32 | u64::from(meta), place))
+}
+
+/// Whether a metaclass leaves reading attributes to `type`.
+#[expect(unsafe_code, reason = "the slot is a field of the type object only")]
+fn reads_attributes_as_type(metaclass: &Bound<'_, PyType>) -> bool {
+    let plain = metaclass.py().get_type::<PyType>();
+    // SAFETY: both are type objects, which live as long as the references; we are attached.
+    let slots = unsafe { [metaclass, &plain].map(|class| (*class.as_type_ptr()).tp_getattro) };
+    // Two addresses of one function would only mean that nothing is remembered.
+    let [own, plain] = slots.map(|slot| slot.map_or(0, |slot| slot as usize));
+    own == plain
+}
+
 /// An object's own access rule, looked up on its type.
 fn overrider<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let class = object.get_type();
+    if rules_key(&class).is_some_and(|(key, place)| place.load(Ordering::Relaxed) == key) {
+        return Ok(None);
+    }
+    let py = object.py();
+    let names = [
+        intern!(py, "_rpyc_getattr"),
+        intern!(py, "_rpyc_setattr"),
+        intern!(py, "_rpyc_delattr"),
+    ];
+    let mut none = true;
+    for name in names {
+        none &= class.getattr_opt(name)?.is_none();
+    }
+    // The tags are read again: looking gives a type its tag.
+    if let Some((key, place)) = rules_key(&class).filter(|_| none) {
+        place.store(key, Ordering::Relaxed);
+        return Ok(None);
+    }
     Ok(object
         .get_type()
         .getattr_opt(name)?
