@@ -1,7 +1,9 @@
 //! Results that are not there yet.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 use rpyc_proto::consts::Handler;
 

@@ -12,7 +12,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 use rpyc_proto::boxing;
 use rpyc_proto::consts::Handler;

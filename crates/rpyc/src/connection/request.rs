@@ -1,7 +1,7 @@
 //! A request of ours.
 
+use crate::sync::Instant;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use rpyc_proto::consts::Handler;

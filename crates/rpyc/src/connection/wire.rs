@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rpyc_proto::session::Session;
 use rpyc_proto::wire::frame::Frame;
 
 use crate::link::{End, EndCause, Link};
+use crate::sync::Mutex;
 use crate::transport::{Stream, Transport};
 use crate::waiter::Waiter;
 

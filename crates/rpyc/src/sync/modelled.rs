@@ -157,6 +157,18 @@ impl Instant {
     }
 }
 
+impl Instant {
+    /// The moment that much later.
+    pub fn checked_add(self, by: Duration) -> Option<Self> {
+        Some(self + by)
+    }
+
+    /// The time from this moment until now.
+    pub fn elapsed(self) -> Duration {
+        Self::now().saturating_duration_since(self)
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 
