@@ -46,6 +46,10 @@ WHEEL_STAMP := dist/.built
 INSTALLED_STAMP := $(VENV)/.installed
 BENCH_STAMP := $(BENCH_VENV)/.ready
 
+DENY_VERSION := 0.20.2
+DENY_BIN := $(CURDIR)/target/tools/bin
+DENY_CHECK := cargo deny --log-level error check bans licenses sources
+
 # What the native path and the Python path must agree on.
 PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access batch buffers connection exceptions \
 	extension_points extensions faults handlers hostile_limits hostile_peers policy_matrix netref read_ahead refcount threads vectors_session))
@@ -58,7 +62,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
+.PHONY: help venv rival build demo lint deny test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -97,6 +101,15 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, rustdoc, mypy, stubtest, ruff
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest rpyc._rpyc --allowlist tests/stubtest-allowlist.txt
 	$(BIN)/ruff check .
+	@if command -v cargo-deny >/dev/null 2>&1; then $(DENY_CHECK); \
+	else echo "lint: cargo-deny is not installed, licences and sources not checked (make deny installs it)"; fi
+
+# A tool of 400 crates, two minutes to build: so it is not a part of `make lint` where it is not there already.
+deny: ## licences, sources and duplicates of the dependencies (deny.toml); builds cargo-deny first
+	@command -v cargo-deny >/dev/null 2>&1 || [ -x $(DENY_BIN)/cargo-deny ] || \
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/tools/build \
+		cargo install --quiet --locked cargo-deny@$(DENY_VERSION) --root target/tools
+	PATH=$(DENY_BIN):$$PATH $(DENY_CHECK)
 
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.

@@ -27,7 +27,7 @@ import rpyc
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNABLE = ["README.md", "docs/guide.md"]
-DOCUMENTS = [*RUNNABLE, "ARCHITECTURE.md", "CONTRIBUTING.md"] + sorted(
+DOCUMENTS = [*RUNNABLE, "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] + sorted(
     f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if path.name != "guide.md"
 )
 
