@@ -72,7 +72,7 @@ def test_a_bomb_of_1_gib_costs_little_memory(rig: Rig, role: str, python_stream:
     assert len(body) < 1_100_000
     before = peak_memory(program.process.pid)
     attacker.sendall(frame(body, compressed=True))
-    said = program.line()
+    said = program.line(50)
     assert "536870912" in said, said
     assert peak_memory(program.process.pid) - before < 64 << 20
 
@@ -252,6 +252,27 @@ def test_proxies_of_dropped_answers_are_given_back(rig: Rig, role: str) -> None:
     target.peer.send(b"\x03" + brine.dump((123456, (("antigravity", "X"), (), (), ""))))
     assert target.is_well()
     assert len(target.conn._proxy_cache) == 0
+
+
+@BOTH_ROLES
+def test_what_was_not_sent_is_not_held(rig: Rig, role: str) -> None:
+    """An answer or a request that can't be encoded to its end holds none of the objects before that point.
+
+    Held them for ever, so a peer could fill the table by calling a method whose result can't travel.
+    """
+
+    class Broken(rpyc.Service):
+        def exposed_some(self, *args: Any) -> Any:
+            return [], (object(), b"x" * 100_000, [object()]), "\ud800"
+
+    pair = rig.pair(Broken)
+    root, exported = pair.client.root, pair.server._local_objects
+    before = len(exported)
+    for _ in range(3):
+        with pytest.raises(UnicodeEncodeError):
+            root.some() if role == "server" else root.some([], (object(), {}), "\ud800")
+    eventually(lambda: len(exported) <= before + 1)
+    assert len(pair.client._local_objects) == 0
 
 
 @BOTH_ROLES

@@ -207,7 +207,7 @@ pub(crate) fn put_outcomes<'py>(
     for (position, result) in results.iter().enumerate() {
         let mark = out.mark();
         if let Err(Raised(error)) = boxing::put_boxed(model, out, &result) {
-            out.rollback(mark);
+            model.conn.get().take_back(&out.split_off(mark));
             let dumped = model.conn.get().dump_exception(model.conn, &error)?;
             boxing::put_boxed(model, out, &dumped)?;
             failures.push(position);

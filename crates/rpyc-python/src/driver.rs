@@ -427,7 +427,11 @@ impl<'py> PyDriver<'_, 'py> {
     ) -> PyResult<()> {
         let mut out = self.conn.get().start(self.py(), MessageKind::Reply);
         message::put_head(&mut out, self.conn.get().dialect(), MessageKind::Reply, seq);
-        fill(&mut PyModel::new(self.conn), &mut out)?;
+        let body = out.mark();
+        if let Err(error) = fill(&mut PyModel::new(self.conn), &mut out) {
+            self.conn.get().take_back(&out.split_off(body));
+            return Err(error.into());
+        }
         self.conn.get().push(self.link, out)
     }
 

@@ -157,10 +157,19 @@ pub(crate) fn send<'py>(
     let seq = link.session().lock().take_seq();
     let mut out = conn.get().start(conn.py(), MessageKind::Request);
     dispatch::put_request(&mut out, conn.get().dialect(), seq, handler);
-    args.write(&mut PyModel::new(conn), &mut out)?;
-    // Only now: a request that can't be written has no answer to wait for.
-    let begun = link.session().lock().begin_numbered(seq, waiter);
-    begun.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let arguments = out.mark();
+    let written = args
+        .write(&mut PyModel::new(conn), &mut out)
+        .map_err(PyErr::from)
+        .and_then(|()| {
+            // Only now: a request that can't be written has no answer to wait for.
+            let begun = link.session().lock().begin_numbered(seq, waiter);
+            begun.map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        });
+    if let Err(error) = written {
+        conn.get().take_back(&out.split_off(arguments));
+        return Err(error);
+    }
     conn.get().push(link, out)?;
     Ok(seq)
 }

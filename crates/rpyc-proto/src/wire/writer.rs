@@ -71,6 +71,20 @@ impl<B> Writer<B> {
         self.bulk.truncate(mark.bulk);
     }
 
+    /// Rolls back, and returns what was written since the mark.
+    pub fn split_off(&mut self, mark: Mark) -> Payload<B> {
+        let start = mark.head.min(self.head.len());
+        let mut bulk = self.bulk.split_off(mark.bulk.min(self.bulk.len()));
+        for (position, _) in &mut bulk {
+            *position -= start;
+        }
+        Payload {
+            head: self.head.split_off(start),
+            bulk,
+            cut: false,
+        }
+    }
+
     /// Bytes that are encoded already.
     pub fn put_raw(&mut self, encoded: &[u8]) {
         self.head.extend_from_slice(encoded);

@@ -21,6 +21,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use rpyc::link::{End, Link};
+use rpyc_proto::boxing;
 use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::exports::{Exports, Released};
@@ -28,7 +29,7 @@ use rpyc_proto::features::Features;
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::Dialect;
-use rpyc_proto::wire::{Reader, Writer};
+use rpyc_proto::wire::{Payload, Reader, Writer};
 
 use crate::ahead::{self, Activity};
 use crate::bound::BoundThreads;
@@ -172,6 +173,14 @@ impl Engine {
         match exports.release(id.encoded, count) {
             Released::Unknown => exports.release(id.canonical().as_bytes(), count),
             released => released,
+        }
+    }
+
+    /// Takes back the references that boxed values refer to, which were written and won't be sent:
+    /// the peer will never release what it does not hear of. `boxed` may be cut short.
+    pub(crate) fn take_back(&self, boxed: &Payload<PyBulk>) {
+        for id in boxing::remote_refs(boxed, 0) {
+            drop(self.release(&id, 1));
         }
     }
 

@@ -61,7 +61,7 @@ class PortablePath(Handlers):
         if isinstance(callback, AsyncResult):
             callback._sent(handler, seq)
         try:
-            self._send(consts.MSG_REQUEST, seq, (handler, self._box(args)))
+            self._send_boxed(consts.MSG_REQUEST, seq, self._box(args), handler)
         except BaseException:
             self._request_callbacks.pop(seq, None)
             raise
@@ -133,7 +133,7 @@ class PortablePath(Handlers):
             self._check_nesting()
             # Kept until its answer is sent: a proxy that died before would be released before.
             result = self._HANDLERS[handler](self, *args)
-            self._send(consts.MSG_REPLY, seq, self._box(result))
+            self._send_boxed(consts.MSG_REPLY, seq, self._box(result))
         except BaseException as error:
             if self._stays_local(error) or (self._closed and isinstance(error, EOFError)):
                 raise
@@ -176,7 +176,7 @@ class PortablePath(Handlers):
         if brine.dumpable(obj):
             return consts.LABEL_VALUE, obj
         if type(obj) is tuple:
-            return consts.LABEL_TUPLE, tuple(self._box(item) for item in obj)
+            return consts.LABEL_TUPLE, self._box_items(obj)
         if isinstance(obj, BaseNetref) and obj.____conn__ is self:
             return consts.LABEL_LOCAL_REF, obj.____id_pack__
         from rpyc.core import protocol
@@ -186,6 +186,30 @@ class PortablePath(Handlers):
         id_pack = protocol.get_id_pack(obj)
         self._local_objects.add(id_pack, obj)
         return consts.LABEL_REMOTE_REF, id_pack
+
+    def _box_items(self, items: tuple[Any, ...]) -> tuple[Boxed, ...]:
+        boxed: list[Boxed] = []
+        try:
+            for item in items:
+                boxed.append(self._box(item))
+        except BaseException:
+            self._take_back((consts.LABEL_TUPLE, tuple(boxed)))
+            raise
+        return tuple(boxed)
+
+    def _take_back(self, boxed: Boxed) -> None:
+        """A message won't be sent: the peer will never release what it refers to."""
+        for id_pack in _remote_refs(boxed):
+            with contextlib.suppress(KeyError):
+                self._local_objects.decref(id_pack)
+
+    def _send_boxed(self, msg: int, seq: int, boxed: Boxed, *before: int) -> None:
+        """Send a message with a boxed value; ``before`` precedes it in the body."""
+        try:
+            self._send(msg, seq, (*before, boxed) if before else boxed)
+        except BaseException:
+            self._take_back(boxed)
+            raise
 
     def _unbox(self, package: Boxed) -> Any:
         """Return the object that a boxed form stands for."""
