@@ -33,8 +33,6 @@ MAGIC = b"RPYCTOK1"
 
 NONCE_SIZE = 32
 PROOF_SIZE = hashlib.sha256().digest_size
-MAX_NAME = 255
-"""The longest name, in bytes of UTF-8."""
 
 _ADMITTED, _REFUSED = b"\1", b"\0"
 _CLIENT, _SERVER = b"rpyc token 1 client\0", b"rpyc token 1 server\0"

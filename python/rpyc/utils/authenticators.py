@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import socket
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rpyc.utils import _authentication, _token
+from rpyc.utils import _authentication
 
 if TYPE_CHECKING:
     import ssl
@@ -62,6 +61,9 @@ class TokenAuthenticator:
     MIN_SIZE = 16
     """The shortest token, in bytes: who overhears a handshake may try out short ones."""
 
+    MAX_NAME = 255
+    """The longest name, in bytes of UTF-8: its length is one byte."""
+
     def __init__(
         self,
         token: str | bytes | Mapping[str, str | bytes],
@@ -91,10 +93,15 @@ class TokenAuthenticator:
     @staticmethod
     def make_token() -> str:
         """A new random token, as printable text."""
+        import secrets
+
         return secrets.token_urlsafe(32)
 
     def __call__(self, sock: socket.socket) -> tuple[socket.socket, str]:
         """Do the server's side of the handshake on ``sock``."""
+        # Imported when needed: it takes the modules for cryptography along.
+        from rpyc.utils import _token
+
         return sock, _token.admit(sock, self._secrets, self.timeout)
 
     def introduce(self, sock: socket.socket) -> tuple[socket.socket, str]:
@@ -102,6 +109,8 @@ class TokenAuthenticator:
 
         :raises ValueError: there is no token for the own name.
         """
+        from rpyc.utils import _token
+
         secret = self._secrets.get(self.name)
         if secret is None:
             raise ValueError(
@@ -117,8 +126,8 @@ class TokenAuthenticator:
         raise TypeError("a TokenAuthenticator is not pickled: that would write its tokens down")
 
     def _checked(self, name: str, token: str | bytes) -> bytes:
-        if len(name.encode()) > _token.MAX_NAME:
-            raise ValueError(f"the name {name[:20]!r}... is longer than {_token.MAX_NAME} bytes")
+        if len(name.encode()) > self.MAX_NAME:
+            raise ValueError(f"the name {name[:20]!r}... is longer than {self.MAX_NAME} bytes")
         secret = token.encode() if isinstance(token, str) else bytes(token)
         if len(secret) < self.MIN_SIZE:
             raise ValueError(
