@@ -30,7 +30,7 @@ impl Connection {
     /// The module `builtins` of the remote Python: `open`, `list`, `print`.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](enum@crate::Error).
     pub fn builtins(&self) -> Result<Netref> {
         self.modules().import("builtins")
     }
@@ -38,7 +38,7 @@ impl Connection {
     /// Evaluates an expression in the namespace that the server keeps for this connection.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); whatever it raises.
+    /// See [`Error`](enum@crate::Error); whatever it raises.
     pub fn eval(&self, expression: &str) -> Result<Value> {
         self.root()?.call_method("eval", (expression,))
     }
@@ -46,7 +46,7 @@ impl Connection {
     /// Runs statements in that namespace.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); whatever they raise.
+    /// See [`Error`](enum@crate::Error); whatever they raise.
     pub fn execute(&self, statements: &str) -> Result<()> {
         self.root()?.call_method("execute", (statements,)).map(drop)
     }
@@ -54,7 +54,7 @@ impl Connection {
     /// That namespace, a dict: values can be put into it by [`Netref::set_item`].
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](enum@crate::Error).
     pub fn namespace(&self) -> Result<Netref> {
         Ok(self.root()?.attr("namespace")?.extract()?)
     }
@@ -68,7 +68,7 @@ impl Modules<'_> {
     /// Imports a module, such as `os.path`, unless it is imported already.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); `ModuleNotFoundError` if the peer has none of this name.
+    /// See [`Error`](enum@crate::Error); `ModuleNotFoundError` if the peer has none of this name.
     pub fn import(&self, name: &str) -> Result<Netref> {
         Ok(self
             .0

@@ -19,8 +19,8 @@
 //! | [`Server`], `AsyncServer` | accepting connections, a root object for each |
 //! | [`connect`], [`Connector`], [`Connection`], `AsyncConnection` | one end of a conversation |
 //! | [`Netref`], [`proxy`], [`AsyncResult`] | using what the peer serves |
-//! | [`Value`], [`FromValue`], [`IntoValue`], [`Args`] | what travels |
-//! | [`Error`], [`ConnectError`], [`Exception`] | what can go wrong |
+//! | [`Value`], [`trait@FromValue`], [`trait@IntoValue`], [`Args`] | what travels |
+//! | [`enum@Error`], [`ConnectError`], [`Exception`] | what can go wrong |
 //! | [`Modules`] | classic mode: driving a remote Python |
 //! | [`RegistryServer`], [`RegistryClient`] | where servers say what they offer |
 //! | [`link`] | under all that: who reads, who waits, how frames leave |

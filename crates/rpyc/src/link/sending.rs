@@ -26,7 +26,7 @@ impl<T: Transport, W> Link<T, W> {
 
     /// To be called before a handler runs: what is finished must not wait behind it. Sends it, or
     /// leaves it for at most a millisecond if the last handlers were quick: then answers leave
-    /// together. See [`late`](super::late).
+    /// together. See the module `late`.
     ///
     /// # Errors
     /// As [`flush`](Self::flush).

@@ -107,7 +107,7 @@ impl Netref {
     /// `len(object)`.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); `AttributeError` if it has no length.
+    /// See [`Error`](enum@crate::Error); `AttributeError` if it has no length.
     #[expect(
         clippy::len_without_is_empty,
         reason = "each would be one more request"
@@ -119,7 +119,7 @@ impl Netref {
     /// `item in object`.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](enum@crate::Error).
     pub fn contains(&self, item: impl IntoValue) -> Result<bool> {
         self.method_as("__contains__", (item,))
     }
@@ -127,7 +127,7 @@ impl Netref {
     /// `object[key]`. A range of `i64` is a slice: `item(1..3)`.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); `KeyError` or `IndexError` if there is none.
+    /// See [`Error`](enum@crate::Error); `KeyError` or `IndexError` if there is none.
     pub fn item(&self, key: impl IntoValue) -> Result<Value> {
         self.call_method("__getitem__", (key,))
     }
@@ -151,7 +151,7 @@ impl Netref {
     /// `object + other`, and so on. The reflected method of `other` is not tried.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); `TypeError` if the operands don't fit.
+    /// See [`Error`](enum@crate::Error); `TypeError` if the operands don't fit.
     pub fn operate(&self, operator: Operator, other: impl IntoValue) -> Result<Value> {
         match self.call_method(operator.method(), (other,))? {
             Value::NotImplemented => Err(Exception::type_error(format!(
@@ -166,7 +166,7 @@ impl Netref {
     /// `-object`, and so on.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); `AttributeError` if the object has no such operator.
+    /// See [`Error`](enum@crate::Error); `AttributeError` if the object has no such operator.
     pub fn apply(&self, operator: Unary) -> Result<Value> {
         self.call_method(operator.method(), ())
     }
@@ -175,7 +175,7 @@ impl Netref {
     /// object is true.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](enum@crate::Error).
     pub fn is_truthy(&self) -> Result<bool> {
         match self.method_as("__bool__", ()) {
             Err(error) if error.is("AttributeError") => {}
@@ -190,7 +190,7 @@ impl Netref {
     /// `object < other`, and so on.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); `TypeError` if the operands can't be compared.
+    /// See [`Error`](enum@crate::Error); `TypeError` if the operands can't be compared.
     pub fn compare(&self, comparison: Comparison, other: impl IntoValue) -> Result<bool> {
         match self.ask(Handler::Cmp, (other, comparison.method()))? {
             Value::NotImplemented => Err(Exception::type_error(format!(

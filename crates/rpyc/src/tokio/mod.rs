@@ -94,7 +94,7 @@ impl AsyncConnection {
     /// The peer's root object.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](enum@crate::Error).
     pub async fn root_async(&self) -> Result<Netref> {
         let root = self.0.request(Handler::GetRoot, Vec::new()).send().await?;
         Ok(root.extract()?)
@@ -103,7 +103,7 @@ impl AsyncConnection {
     /// Asks the peer for a sign of life.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`](enum@crate::Error).
     pub async fn ping_async(&self) -> Result<()> {
         let data = crate::Value::Str("ping".to_owned());
         let ping = self.0.request(Handler::Ping, vec![data]);
