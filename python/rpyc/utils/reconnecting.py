@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import select
 import threading
 import time
@@ -194,6 +193,9 @@ class ReconnectingClient:
         self._tell(ReconnectEvent("lost", error=error, connection=lost))
 
     def _try_to_connect(self) -> Connection:
+        # Imported here: a program that never reconnects does not pay for it.
+        import random
+
         started = time.monotonic()
         attempt = 0
         while True:
