@@ -255,6 +255,26 @@ mod tls {
     }
 
     #[test]
+    fn a_request_that_comes_with_the_end_of_the_handshake_is_served() {
+        // It is in the session's memory by the time when the pool begins to watch the socket.
+        let files = Files::new();
+        let server = Server::builder()
+            .pool(2)
+            .tls(files.server())
+            .bind("localhost:0")
+            .unwrap();
+        let serving = server.serve_in_thread().unwrap();
+        let connector = Connector::to(server.address().clone())
+            .config(Config::default().timeout(Duration::from_secs(20)))
+            .tls(files.client());
+        for _ in 0..40 {
+            connector.connect().unwrap().root().unwrap();
+        }
+        server.stop();
+        serving.join().unwrap().unwrap();
+    }
+
+    #[test]
     fn a_server_must_be_who_it_says_it_is() {
         let files = Files::new();
         let server = Server::builder()

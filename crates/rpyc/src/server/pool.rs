@@ -166,6 +166,8 @@ impl Inner {
             member.conn.hang_up();
             self.forget(shared, &member);
         }
+        // What came with the end of a handshake is in memory already: no event tells of it.
+        self.serve(shared, key);
     }
 
     /// Serves a connection that has something to say.
