@@ -54,7 +54,7 @@ impl<'py> Operations for PyModel<'_, 'py> {
     fn getattr(&mut self, object: Value<'py>, name: Value<'py>) -> Result<Value<'py>, Raised> {
         let py = self.py();
         let name = attribute_name(name)?;
-        if let Some(access) = overrider(&object, intern!(py, "_rpyc_getattr"))? {
+        if let Some(access) = overrider(&object, intern!(py, "_rpyc_getattr"), &WITHOUT_GETATTR)? {
             return Ok(access.call1((object, name))?);
         }
         let config = self.conn.get().config(py);
@@ -65,7 +65,7 @@ impl<'py> Operations for PyModel<'_, 'py> {
     fn delattr(&mut self, object: Value<'py>, name: Value<'py>) -> Result<Value<'py>, Raised> {
         let py = self.py();
         let name = attribute_name(name)?;
-        if let Some(access) = overrider(&object, intern!(py, "_rpyc_delattr"))? {
+        if let Some(access) = overrider(&object, intern!(py, "_rpyc_delattr"), &WITHOUT_DELATTR)? {
             return Ok(access.call1((object, name))?);
         }
         let config = self.conn.get().config(py);
@@ -82,7 +82,7 @@ impl<'py> Operations for PyModel<'_, 'py> {
     ) -> Result<Value<'py>, Raised> {
         let py = self.py();
         let name = attribute_name(name)?;
-        if let Some(access) = overrider(&object, intern!(py, "_rpyc_setattr"))? {
+        if let Some(access) = overrider(&object, intern!(py, "_rpyc_setattr"), &WITHOUT_SETATTR)? {
             return Ok(access.call1((object, name, value))?);
         }
         let config = self.conn.get().config(py);
@@ -282,20 +282,24 @@ pub(crate) fn attribute_name<'py>(name: Bound<'py, PyAny>) -> PyResult<Bound<'py
     }
 }
 
-/// Types without access rules of their own: the version tags of type and metaclass, both in one
+/// Types without an access rule of their own: the version tags of type and metaclass, both in one
 /// number. Looking for what is not there costs more than all else about an attribute, since CPython
 /// makes an exception for it.
-static WITHOUT_RULES: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+type WithoutRule = [AtomicU64; 64];
 
-/// The key of a type in [`WITHOUT_RULES`], and its place. `None`: what its attributes are is not
+static WITHOUT_GETATTR: WithoutRule = [const { AtomicU64::new(0) }; 64];
+static WITHOUT_SETATTR: WithoutRule = [const { AtomicU64::new(0) }; 64];
+static WITHOUT_DELATTR: WithoutRule = [const { AtomicU64::new(0) }; 64];
+
+/// The key of a type in a table, and its place. `None`: what its attributes are is not
 /// settled by the type and its metaclass.
-fn rules_key(class: &Bound<'_, PyType>) -> Option<(u64, &'static AtomicU64)> {
+fn place<'a>(class: &Bound<'_, PyType>, without: &'a WithoutRule) -> Option<(u64, &'a AtomicU64)> {
     let metaclass = class.get_type();
     let (tag, meta) = (version_tag(class), version_tag(&metaclass));
     if tag == 0 || meta == 0 || !reads_attributes_as_type(&metaclass) {
         return None;
     }
-    let place = WITHOUT_RULES.get((tag ^ meta) as usize % WITHOUT_RULES.len())?;
+    let place = without.get((tag ^ meta) as usize % without.len())?;
     Some((u64::from(tag) << 32 | u64::from(meta), place))
 }
 
@@ -314,30 +318,18 @@ fn reads_attributes_as_type(metaclass: &Bound<'_, PyType>) -> bool {
 fn overrider<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
+    without: &WithoutRule,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let class = object.get_type();
-    if rules_key(&class).is_some_and(|(key, place)| place.load(Ordering::Relaxed) == key) {
+    if place(&class, without).is_some_and(|(key, place)| place.load(Ordering::Relaxed) == key) {
         return Ok(None);
     }
-    let py = object.py();
-    let names = [
-        intern!(py, "_rpyc_getattr"),
-        intern!(py, "_rpyc_setattr"),
-        intern!(py, "_rpyc_delattr"),
-    ];
-    let mut none = true;
-    for name in names {
-        none &= class.getattr_opt(name)?.is_none();
-    }
-    // The tags are read again: looking gives a type its tag.
-    if let Some((key, place)) = rules_key(&class).filter(|_| none) {
+    let found = class.getattr_opt(name)?;
+    // The tags are read now: looking gives a type its tag.
+    if let Some((key, place)) = place(&class, without).filter(|_| found.is_none()) {
         place.store(key, Ordering::Relaxed);
-        return Ok(None);
     }
-    Ok(object
-        .get_type()
-        .getattr_opt(name)?
-        .filter(|found| !found.is_none()))
+    Ok(found.filter(|found| !found.is_none()))
 }
 
 /// The name under which the policy lets a peer reach an attribute.
