@@ -41,7 +41,8 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) ident: Ident,
     pub(super) doc: Option<String>,
-    pub(super) output: ReturnType,
+    /// The type that it returns: where an error of that points.
+    pub(super) output: Span,
     receiver: Receiver,
     is_async: bool,
     parameters: Vec<Parameter>,
@@ -90,7 +91,7 @@ impl Member {
             name: name(&options, role, &function.sig.ident)?,
             ident: function.sig.ident.clone(),
             doc: docs(&function.attrs),
-            output: function.sig.output.clone(),
+            output: output_of(&function.sig),
             receiver,
             is_async,
             parameters,
@@ -145,8 +146,8 @@ impl Member {
         };
         let arguments = receiver.into_iter().chain(arguments);
         let ident = &self.ident;
-        let call = quote!(Self::#ident(#(#arguments),*));
-        let span = self.output.span();
+        let span = self.output;
+        let call = quote_spanned!(span=> Self::#ident(#(#arguments),*));
         let outcome = match (self.role, self.is_async) {
             (Role::Exposed, false) => quote_spanned!(span=> ::rpyc::__macros::reply(#call)),
             (Role::Exposed, true) => {
@@ -170,7 +171,7 @@ impl Member {
         let conn = self.parameters.iter().map(|_| quote!(conn));
         let arguments = receiver_of(self.receiver).into_iter().chain(conn);
         let ident = &self.ident;
-        quote!(Self::#ident(#(#arguments),*))
+        quote_spanned!(self.output=> Self::#ident(#(#arguments),*))
     }
 
     /// The number and the kind of parameters that the role asks for.
@@ -279,6 +280,13 @@ fn check_generics(signature: &Signature) -> syn::Result<()> {
         }
     }
     Ok(())
+}
+
+fn output_of(signature: &Signature) -> Span {
+    match &signature.output {
+        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Default => signature.ident.span(),
+    }
 }
 
 fn receiver(signature: &Signature, role: Role) -> syn::Result<Receiver> {

@@ -7,7 +7,6 @@ mod tests;
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
 use syn::{ImplItem, ItemImpl, LitStr, Type};
 
 use crate::options::{Known, Options, check_name, docs};
@@ -201,7 +200,7 @@ fn attribute(members: &[Member]) -> TokenStream {
             }
             Role::Property => {
                 let call = member.call_with_connection();
-                let read = quote_spanned! {member.output.span()=>
+                let read = quote_spanned! {member.output=>
                     ::rpyc::IntoOutcome::into_outcome(#call)
                 };
                 Some(quote!(#name => #read.map(::rpyc::Member::Value),))
