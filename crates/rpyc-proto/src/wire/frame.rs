@@ -176,6 +176,12 @@ impl<B: AsRef<[u8]>> Frame<B> {
         all
     }
 
+    /// The frame in one piece, header and trailer included, if no bulk parts are held apart.
+    #[must_use]
+    pub fn contiguous(&self) -> Option<&[u8]> {
+        self.bytes.bulk.is_empty().then_some(&self.bytes.head)
+    }
+
     /// The pieces in order, header and trailer included.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.pieces()

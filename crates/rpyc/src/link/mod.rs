@@ -339,14 +339,15 @@ impl<T: Transport, W> Link<T, W> {
                         }
                         return Err(self.ended_error(driver));
                     }
-                    if deadline.is_some_and(is_over) {
+                    let left = deadline.map(remaining);
+                    if left == Some(Duration::ZERO) {
                         if looked || !self.receive_now(driver) {
                             return Ok(false);
                         }
                         looked = true;
                         continue;
                     }
-                    let slice = shorter(driver.slice(), deadline.map(remaining));
+                    let slice = shorter(driver.slice(), left);
                     driver.blocking(|| self.receive_slice(slice));
                     driver.check()?;
                 }
@@ -354,10 +355,11 @@ impl<T: Transport, W> Link<T, W> {
                     if self.ended.get().is_some() {
                         return self.done_before_end(driver, until);
                     }
-                    if deadline.is_some_and(is_over) {
+                    let left = deadline.map(remaining);
+                    if left == Some(Duration::ZERO) {
                         return Ok(false);
                     }
-                    let slice = shorter(driver.slice(), deadline.map(remaining));
+                    let slice = shorter(driver.slice(), left);
                     driver.blocking(|| {
                         if self.has_output() {
                             // Its own answer may come meanwhile.
@@ -422,7 +424,8 @@ impl<T: Transport, W> Link<T, W> {
             }
             return;
         }
-        let over = slice.map(|slice| Instant::now() + slice);
+        // When the slice is over: asked for only if one receive does not do.
+        let mut over = None;
         let mut slice = slice;
         let mut inbox = self.inbox.lock();
         while !inbox.settle() {
@@ -434,12 +437,14 @@ impl<T: Transport, W> Link<T, W> {
                 return;
             }
             self.note_heard();
-            // A part of a frame. However slowly the rest comes, the slice is not prolonged.
-            if slice != Some(Duration::ZERO) {
-                slice = over.map(remaining);
-                if slice == Some(Duration::ZERO) {
+            // A part of a frame. However slowly the rest comes, the slice is prolonged once at most.
+            if let Some(whole) = slice.filter(|slice| !slice.is_zero()) {
+                let over = *over.get_or_insert_with(|| Instant::now() + whole);
+                let left = remaining(over);
+                if left.is_zero() {
                     return;
                 }
+                slice = Some(left);
             }
         }
     }

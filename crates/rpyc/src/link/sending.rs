@@ -97,10 +97,12 @@ impl<T: Transport, W> Link<T, W> {
     }
 
     fn try_flush(&self, slice: Option<Duration>) -> Flushed {
-        let deadline = slice.map(|slice| Instant::now() + slice);
+        // Asked for only if it does not go without waiting.
+        let deadline = || slice.map(|slice| Instant::now() + slice);
         let Some(mut sender) = self.exit.outbox.begin() else {
-            return self.wait_for_room(deadline);
+            return self.wait_for_room(deadline());
         };
+        let mut waits_until = None;
         loop {
             if self.ended.get().is_some() {
                 return Flushed::Ended;
@@ -119,6 +121,7 @@ impl<T: Transport, W> Link<T, W> {
                         self.finish(EndCause::Stuck(limit));
                         return Flushed::Ended;
                     }
+                    let deadline = *waits_until.get_or_insert_with(deadline);
                     if deadline.is_some_and(is_over) {
                         return Flushed::Waiting;
                     }

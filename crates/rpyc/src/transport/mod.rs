@@ -74,6 +74,15 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         (self.frames.len(), self.sent)
     }
 
+    /// What is to leave next, if it is one piece.
+    #[must_use]
+    pub fn only_piece(&self) -> Option<&[u8]> {
+        if self.frames.len() != 1 {
+            return None;
+        }
+        self.frames.front()?.contiguous()?.get(self.sent..)
+    }
+
     /// Up to `max` pieces that are to leave next.
     pub fn pieces(&self, max: usize) -> Vec<io::IoSlice<'_>> {
         let mut skip = self.sent;
