@@ -3,9 +3,14 @@
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_socket, socket_with,
+    sockopt,
+};
 
 use crate::address::Address;
 use crate::auth::ClientAuthenticator;
@@ -143,7 +148,7 @@ impl Connector {
             Address::Tcp { host, port } | Address::Ssl { host, port } => {
                 open_tcp(name, host, *port, deadline, waited)?.into()
             }
-            Address::Unix(path) => UnixStream::connect(path).map_err(failed)?.into(),
+            Address::Unix(path) => open_unix(path, deadline).map_err(failed)?,
         };
         let mut opening = Opening::new(socket, waited, deadline);
         if let Address::Ssl { host, .. } = &self.address {
@@ -198,6 +203,19 @@ impl Connector {
             },
         }
     }
+}
+
+/// Connects to a socket file.
+fn open_unix(path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Linux waits for room in the listener's queue for as long as a send may take.
+    let left = deadline.saturating_duration_since(Instant::now());
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(left))?;
+    connect_socket(&socket, &address)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, None)?;
+    Ok(socket)
 }
 
 /// Tries each address of a host until one accepts.

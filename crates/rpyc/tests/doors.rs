@@ -147,6 +147,35 @@ fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[test]
+fn a_socket_file_whose_queue_is_full_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 1).unwrap();
+    let connector = Connector::new(&format!("unix:{}", path.display()))
+        .unwrap()
+        .config(Config::default().connect_timeout(Duration::from_millis(100)));
+    let mut accepted = Vec::new();
+    let error = loop {
+        match connector.connect() {
+            Ok(conn) => accepted.push(conn),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() < 10);
+    };
+    assert!(
+        matches!(
+            error,
+            ConnectError::TimedOut {
+                accepted: false,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_authenticator_that_panics_costs_one_connection() {
     struct Bomb;
     impl rpyc::Authenticator for Bomb {
