@@ -115,7 +115,7 @@ deny: ## licences, sources and duplicates of the dependencies (deny.toml); build
 # machines lack.
 test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays, and models of it under loom
 	$(RUST_TESTS)
-	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos
+	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos --test link --test roles --test stalls --test ends
 	$(MODELS)
 
 fuzz: $(FUZZ_TARGETS) ## libFuzzer on each check of fuzz/, FUZZ_SECONDS=60 each; needs the nightly toolchain
