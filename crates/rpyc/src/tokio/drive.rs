@@ -111,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Err(cause) => return Poll::Ready(cause),
             };
             self.take_output(wire);
+            let choked = self.queued > HIGH_WATER;
             if let Some(end) = wire.end() {
                 return Poll::Ready(end.cause().clone());
             }
@@ -123,6 +124,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 // Others first: this connection could go on for ever.
                 context.waker().wake_by_ref();
                 return Poll::Pending;
+            }
+            if choked && self.queued <= HIGH_WATER {
+                // Messages may have been left for want of room: nothing else would wake this task.
+                continue;
             }
             if self.inbox.held() < self.backlog {
                 match self.read(context) {
