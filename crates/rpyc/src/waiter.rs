@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rpyc_proto::consts::Handler;
 use rpyc_proto::wire::Payload;
 
 use crate::error::{Error, Exception};
@@ -26,6 +27,8 @@ pub(crate) enum Waiter {
 pub(crate) struct Slot {
     /// The thread that blocks, woken by its parker.
     parker: Option<Arc<Parker>>,
+    /// What was asked for, for error texts.
+    handler: Handler,
     ready: AtomicBool,
     state: Mutex<State>,
 }
@@ -64,18 +67,20 @@ impl Outcome {
 
 impl Slot {
     /// A slot that the calling thread is about to wait for.
-    pub(crate) fn blocking() -> Arc<Self> {
+    pub(crate) fn blocking(handler: Handler) -> Arc<Self> {
         Arc::new(Self {
             parker: Some(Parker::current()),
+            handler,
             ready: AtomicBool::new(false),
             state: Mutex::default(),
         })
     }
 
     /// A slot that anybody may wait for later.
-    pub(crate) fn detached() -> Arc<Self> {
+    pub(crate) fn detached(handler: Handler) -> Arc<Self> {
         Arc::new(Self {
             parker: None,
+            handler,
             ready: AtomicBool::new(false),
             state: Mutex::default(),
         })
@@ -102,6 +107,11 @@ impl Slot {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// What was asked for.
+    pub(crate) const fn handler(&self) -> Handler {
+        self.handler
     }
 
     pub(crate) fn is_ready(&self) -> bool {

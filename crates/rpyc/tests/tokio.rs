@@ -202,7 +202,7 @@ async fn both_ends_learn_of_the_end_once() {
     let waiting = root.call_method_async("wait_for_gate", ());
     conn.close();
     match waiting.await {
-        Err(Error::ConnectionLost(_)) => {}
+        Err(Error::ConnectionLost(lost)) => assert_eq!(lost.operation, "CALLATTR"),
         other => panic!("{other:?}"),
     }
     assert!(matches!(

@@ -16,7 +16,7 @@ use rpyc_proto::wire::frame::Frame;
 
 use super::Connection;
 use super::model::{Model, Stop};
-use super::request::Request;
+use super::request::{Request, name_of};
 use super::wire::Wire;
 use crate::config::Config;
 use crate::error::{Error, Exception, Result};
@@ -189,7 +189,8 @@ impl Peer {
         let waiters: Vec<_> = self.wire.session().lock().drain().collect();
         for waiter in waiters {
             if let Waiter::Slot(slot) = waiter {
-                slot.put(Outcome::Failed(Error::lost("waiting", &self.name, &end)));
+                let operation = name_of(slot.handler());
+                slot.put(Outcome::Failed(Error::lost(operation, &self.name, &end)));
             }
         }
         let conn = Connection::of(Arc::clone(self));

@@ -61,7 +61,7 @@ impl<'a> Request<'a> {
             frame,
             kept,
         } = self;
-        let slot = Slot::blocking();
+        let slot = Slot::blocking(handler);
         enqueue(peer, seq, frame?, &slot)?;
         drop(kept);
         let started = Instant::now();
@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
 
     /// Sends it, without waiting. If it can't be sent, that is the result.
     pub(crate) fn send(self) -> AsyncResult {
-        let slot = Slot::detached();
+        let slot = Slot::detached(self.handler);
         let sent = self
             .frame
             .and_then(|frame| enqueue(self.peer, self.seq, frame, &slot));
@@ -99,7 +99,7 @@ fn enqueue(peer: &Arc<Peer>, seq: u64, frame: Frame<Bytes>, slot: &Arc<Slot>) ->
         // Whoever ended the connection may not have seen the request in the list.
         let waiter = peer.wire.session().lock().cancel(seq);
         drop(waiter);
-        return Err(Error::lost("sending", peer.name(), &end));
+        return Err(Error::lost(name_of(slot.handler()), peer.name(), &end));
     }
     Ok(())
 }
