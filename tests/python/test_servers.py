@@ -855,7 +855,7 @@ def test_a_one_shot_server_closes_itself(rig: Rig) -> None:
     assert conn.root.echo(1) == 1
     conn.close()
     eventually(lambda: server._closed)
-    assert server.listener._closed
+    eventually(lambda: server.listener._closed)
     eventually(lambda: not server.clients)
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server.port))

@@ -172,10 +172,11 @@ class DeployedServer:
         tempdir, self._tempdir = self._tempdir, None
         # All of it is closed, whichever of the steps fails; last in, first out.
         with ExitStack() as steps:
-            if tempdir is not None:
-                steps.callback(_leave, tempdir)
             if machine is not None:
                 steps.callback(_end_session, machine, timeout)
+            if tempdir is not None:
+                # Over the machine's session. A server that started removes the folder itself.
+                steps.callback(_leave, tempdir)
             if tunnel is not None:
                 steps.callback(_end_session, tunnel, timeout)
             if proc is not None:
