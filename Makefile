@@ -64,6 +64,9 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 .PHONY: help venv rival build demo lint deny test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
+# Long, and about the engine and the rules, which no version of Python changes: run with one version only.
+ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, fault_matrix heartbeat hostile_limits parity policy_matrix ssh stress))
+
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
 
@@ -176,7 +179,7 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --release \
 			--interpreter $$folder/bin/python --out $$folder/dist; \
 		$$folder/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps $$folder/dist/*.whl; \
-		$$folder/bin/pytest -q tests/python; \
+		$$folder/bin/pytest -q tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
 	done
 
 bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
