@@ -179,7 +179,9 @@ def test_forked_children_have_hearts_of_their_own(rig: Rig) -> None:
     server = rig.serve(Service())
     program = rig.program(
         """
-import os, sys, threading, time, rpyc
+import os, sys, threading, time, warnings, rpyc
+# Python 3.12 and newer warn of a fork beside threads, which is what this is about.
+warnings.simplefilter("ignore", DeprecationWarning)
 port = int(sys.argv[1])
 conn = rpyc.connect("127.0.0.1", port, config={"heartbeat": 0.4})
 child = os.fork()

@@ -253,7 +253,9 @@ class Server:
 
     def _serve_client(self, sock: socket.socket, credentials: Any) -> None:
         """Make the connection of an authenticated client and serve it."""
-        addrinfo = sock.getpeername()
+        addrinfo = self._address_of(sock)
+        if addrinfo is None:
+            return
         self._log_welcome(addrinfo, credentials)
         try:
             config = self._connection_config(sock, addrinfo, credentials)
@@ -297,12 +299,18 @@ class Server:
         thread, _ = spawn_waitready(self._listen, self.start)
         return thread
 
-    def _authenticate(self, sock: socket.socket) -> tuple[socket.socket, Any] | None:
-        """Return the socket to serve and the credentials; ``None`` to serve it not."""
+    def _address_of(self, sock: socket.socket) -> Any:
+        """Return the address of a client; ``None`` if it has left already, at whatever moment."""
         try:
-            addrinfo = sock.getpeername()
+            return sock.getpeername()
         except OSError as exc:
             self.logger.info("client left before it was served (%s)", exc)
+            return None
+
+    def _authenticate(self, sock: socket.socket) -> tuple[socket.socket, Any] | None:
+        """Return the socket to serve and the credentials; ``None`` to serve it not."""
+        addrinfo = self._address_of(sock)
+        if addrinfo is None:
             return None
         if self.authenticator is None:
             return sock, None

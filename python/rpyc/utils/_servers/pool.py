@@ -132,7 +132,10 @@ class ThreadPoolServer(Server):
                     self._dismiss(sock)
                     return
                 served, credentials = admitted
-                addrinfo = served.getpeername()
+                addrinfo = self._address_of(served)
+                if addrinfo is None:
+                    self._dismiss(sock, served)
+                    return
                 config = self._connection_config(served, addrinfo, credentials)
                 config["connid"] = str(addrinfo)
                 conn = self.service._connect(Channel(SocketStream(served)), config)
