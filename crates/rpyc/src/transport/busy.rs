@@ -22,7 +22,6 @@
 //! All of it is about speed only. A poll is as good as a wait that brought nothing; signals and
 //! shutdowns are seen at the latest when the budget is used up.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -295,21 +294,34 @@ fn usable_cores() -> u32 {
 
 /// The cores that the process was allowed at its first wait, a quota included: reading it takes long.
 fn allowed_cores() -> u32 {
-    static CORES: OnceLock<u32> = OnceLock::new();
-    *CORES.get_or_init(|| {
+    static CORES: AtomicU32 = AtomicU32::new(0);
+    once(&CORES, || {
         std::thread::available_parallelism()
             .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
     })
 }
 
+/// The number in `cell`, or `count`'s, which is put there. No `OnceLock`: the child of a fork that
+/// came while another thread was counting would wait for that thread for ever.
+fn once(cell: &AtomicU32, count: impl FnOnce() -> u32) -> u32 {
+    match cell.load(Ordering::Relaxed) {
+        0 => {
+            let number = count();
+            cell.store(number, Ordering::Relaxed);
+            number
+        }
+        number => number,
+    }
+}
+
 /// Whether more threads want to run, on the whole machine, than it has cores. Where the kernel does
 /// not tell: no.
 fn is_crowded() -> bool {
-    static ONLINE: OnceLock<u32> = OnceLock::new();
+    static ONLINE: AtomicU32 = AtomicU32::new(0);
     let Ok(load) = std::fs::read_to_string("/proc/loadavg") else {
         return false;
     };
-    let online = *ONLINE.get_or_init(|| {
+    let online = once(&ONLINE, || {
         let cores = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cores = cores.lines().filter(|line| line.starts_with("processor"));
         u32::try_from(cores.count()).unwrap_or(u32::MAX)
