@@ -17,7 +17,7 @@ pub(crate) async fn serve() -> Outcome {
     let bench = Arc::new(Bench);
     let server = AsyncServer::bind("127.0.0.1:0", move |_| bench.clone()).await?;
     crate::announce(server.address(), VERSION);
-    server.serve().await;
+    server.serve().await?;
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rpyc::{
-    Args, AsyncConnection, AsyncServer, Config, Connection, Connector, Error, Exception, Member,
-    Method, Object, Reply, Value,
+    Args, AsyncConnection, AsyncServer, BindError, Config, Connection, Connector, Error, Exception,
+    Member, Method, Object, PeerInfo, Reply, Value,
 };
 use tokio::sync::Notify;
 
@@ -292,7 +292,7 @@ async fn a_server_that_stops_closes_its_connections() {
     let conn = AsyncConnection::connect(&address).await.unwrap();
     conn.ping_async().await.unwrap();
     stop.send(()).unwrap();
-    serving.await.unwrap();
+    serving.await.unwrap().unwrap();
     conn.closed().await;
     assert!(AsyncConnection::connect(&address).await.is_err());
 }
@@ -315,4 +315,72 @@ async fn hundreds_of_connections_share_one_thread() {
     for call in calls {
         assert_eq!(call.await.unwrap(), Value::Int(3));
     }
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_turned_away() {
+    let server = AsyncServer::bind("127.0.0.1:0", |_| Arc::new(Service::default()));
+    let server = server.await.unwrap().max_connections(2);
+    let address = server.address().to_string();
+    tokio::spawn(server.serve());
+    let first = AsyncConnection::connect(&address).await.unwrap();
+    let second = AsyncConnection::connect(&address).await.unwrap();
+    first.ping_async().await.unwrap();
+    second.ping_async().await.unwrap();
+    let third = AsyncConnection::connect(&address).await.unwrap();
+    assert!(matches!(
+        third.ping_async().await,
+        Err(Error::ConnectionLost(_))
+    ));
+    // There is room again once one of them has left.
+    first.close();
+    loop {
+        let next = AsyncConnection::connect(&address).await.unwrap();
+        if next.ping_async().await.is_ok() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_factory_that_fails_costs_one_connection() {
+    let turn = AtomicUsize::new(0);
+    let root = move |_: &PeerInfo| match turn.fetch_add(1, Ordering::SeqCst) {
+        0 => panic!("as asked"),
+        1 => Value::Int(1),
+        _ => Value::Object(Arc::new(Service::default())),
+    };
+    let server = AsyncServer::bind("127.0.0.1:0", root).await.unwrap();
+    let address = server.address().to_string();
+    tokio::spawn(server.serve());
+    for _ in 0..2 {
+        let conn = AsyncConnection::connect(&address).await.unwrap();
+        assert!(matches!(
+            conn.ping_async().await,
+            Err(Error::ConnectionLost(_))
+        ));
+    }
+    let conn = AsyncConnection::connect(&address).await.unwrap();
+    conn.ping_async().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_file_goes_with_its_server() {
+    let folder = std::env::temp_dir().join(format!("rpyc-tokio-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let address = format!("unix:{}", path.display());
+    let server = AsyncServer::bind(&address, |_| Arc::new(Service::default()));
+    let server = server.await.unwrap();
+    let again = AsyncServer::bind(&address, |_| Arc::new(Service::default())).await;
+    assert!(matches!(again, Err(BindError::InUse { .. })));
+    let serving = tokio::spawn(server.serve());
+    let conn = AsyncConnection::connect(&address).await.unwrap();
+    conn.ping_async().await.unwrap();
+    serving.abort();
+    assert!(serving.await.unwrap_err().is_cancelled());
+    assert!(!path.exists());
+    // The connection goes on without its server.
+    conn.ping_async().await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
 }

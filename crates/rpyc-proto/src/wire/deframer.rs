@@ -132,14 +132,9 @@ impl<B: BulkBuffer> Deframer<B> {
     pub fn feed(&mut self, mut bytes: &[u8]) -> usize {
         let all = bytes.len();
         while !bytes.is_empty() && !self.is_stuck() {
-            let space = self.space();
-            let count = space.len().min(bytes.len());
-            let (now, later) = bytes.split_at(count);
-            if let Some(target) = space.get_mut(..count) {
-                target.copy_from_slice(now);
-            }
+            let count = copy(bytes, self.space());
             self.filled(count);
-            bytes = later;
+            bytes = bytes.get(count..).unwrap_or_default();
         }
         all - bytes.len()
     }
@@ -239,14 +234,9 @@ impl<B: BulkBuffer> Deframer<B> {
             let mut large = Large::new(compressed, length, self.prefix);
             let mut rest = rest;
             while !rest.is_empty() && large.missing > 0 {
-                let space = large.space();
-                let count = space.len().min(rest.len());
-                let (now, later) = rest.split_at(count);
-                if let Some(target) = space.get_mut(..count) {
-                    target.copy_from_slice(now);
-                }
+                let count = copy(rest, large.space());
                 large.filled(count);
-                rest = later;
+                rest = rest.get(count..).unwrap_or_default();
             }
             self.start = self.end - rest.len();
             self.large = Some(large);
@@ -412,6 +402,15 @@ impl<B: BulkBuffer> Large<B> {
     fn buffered(&self) -> usize {
         self.total - self.missing
     }
+}
+
+/// Copies as many bytes as there is room for.
+fn copy(bytes: &[u8], room: &mut [u8]) -> usize {
+    let count = room.len().min(bytes.len());
+    if let (Some(room), Some(bytes)) = (room.get_mut(..count), bytes.get(..count)) {
+        room.copy_from_slice(bytes);
+    }
+    count
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
-    acceptfrom_with, connect, socket_with,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, connect,
+    socket_with,
 };
 
 use super::peer::PeerInfo;
@@ -25,7 +25,7 @@ const BACKLOG: i32 = 4096;
 
 /// A listening socket; it can be closed while a thread accepts.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     socket: Mutex<Option<Arc<OwnedFd>>>,
     address: Address,
     /// The socket file, and the numbers of its device and node: another server may have replaced it.
@@ -41,7 +41,7 @@ pub(super) enum Accepted {
 }
 
 impl Listener {
-    pub(super) fn bind(address: &Address) -> Result<Self, BindError> {
+    pub(crate) fn bind(address: &Address) -> Result<Self, BindError> {
         let failed = |source| BindError::from_io(address, source);
         let (socket, address, file) = match address {
             Address::Tcp { host, port } => {
@@ -69,7 +69,7 @@ impl Listener {
         })
     }
 
-    pub(super) const fn address(&self) -> &Address {
+    pub(crate) const fn address(&self) -> &Address {
         &self.address
     }
 
@@ -81,19 +81,33 @@ impl Listener {
             };
             match acceptfrom_with(socket.as_fd(), SocketFlags::CLOEXEC) {
                 Ok((accepted, address)) => {
+                    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
                     return Ok(Accepted::Socket(accepted, self.peer(address)));
                 }
                 // It was closed meanwhile.
                 Err(_) if self.socket.lock().is_none() => return Ok(Accepted::Closed),
-                // The peer gave up in the queue, or a signal came.
-                Err(errno) if is_of_one_connection(errno) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => {
+                    let error = errno.into();
+                    if !is_of_one_connection(&error) {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
 
+    /// A second descriptor, in non-blocking mode, for a runtime that accepts by itself. From then on
+    /// the first one is in that mode, too.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn non_blocking(&self) -> io::Result<OwnedFd> {
+        let socket = self.socket.lock().clone();
+        let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
+        rustix::io::ioctl_fionbio(&*socket, true)?;
+        socket.try_clone()
+    }
+
     /// Stops listening, at once, and wakes who accepts. Removes the socket file.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let Some(socket) = self.socket.lock().take() else {
             return;
         };
@@ -108,10 +122,8 @@ impl Listener {
         let _ = rustix::net::shutdown(&*socket, Shutdown::Both);
     }
 
-    fn peer(&self, address: Option<SocketAddrAny>) -> PeerInfo {
-        let address = address
-            .filter(|address| address.address_family() != AddressFamily::UNIX)
-            .and_then(|address| SocketAddr::try_from(address).ok());
+    /// Who connected from `address`; `None` stands for a Unix socket.
+    pub(crate) fn peer(&self, address: Option<SocketAddr>) -> PeerInfo {
         let name = match address {
             Some(address) => address.to_string(),
             None => format!("a client of {}", self.address),
@@ -121,29 +133,32 @@ impl Listener {
 }
 
 /// Errors that end when others let go of what they hold.
-pub(super) fn is_passing(error: &io::Error) -> bool {
+pub(crate) fn is_passing(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     )
 }
 
-/// accept(2) passes on errors of the connection that was waiting; none of them is the listener's.
-const fn is_of_one_connection(errno: Errno) -> bool {
+/// A signal came, or accept(2) passes on an error of the connection that was waiting: none of them
+/// is the listener's.
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
-        errno,
-        Errno::INTR
-            | Errno::AGAIN
-            | Errno::CONNABORTED
-            | Errno::PROTO
-            | Errno::NOPROTOOPT
-            | Errno::PERM
-            | Errno::NETDOWN
-            | Errno::NETUNREACH
-            | Errno::HOSTDOWN
-            | Errno::HOSTUNREACH
-            | Errno::OPNOTSUPP
-            | Errno::TIMEDOUT
+        Errno::from_io_error(error),
+        Some(
+            Errno::INTR
+                | Errno::AGAIN
+                | Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::TIMEDOUT
+        )
     )
 }
 

@@ -36,7 +36,10 @@ use std::time::{Duration, Instant};
 pub use builder::ServerBuilder;
 use builder::{Kind, Settings};
 use connections::Connections;
-use listener::{Accepted, Listener};
+use listener::Accepted;
+#[cfg(feature = "tokio")]
+pub(crate) use listener::is_of_one_connection;
+pub(crate) use listener::{Listener, is_passing};
 pub use peer::PeerInfo;
 use pool::Pool;
 use threads::Threads;
@@ -234,7 +237,7 @@ impl Shared {
                     }
                 }
                 Ok(Accepted::Closed) => return Ok(()),
-                Err(error) if listener::is_passing(&error) => {
+                Err(error) if is_passing(&error) => {
                     // Descriptors or memory are short. The socket stays in the queue, so the next
                     // attempt fails at once: without a pause this would spin.
                     if !std::mem::replace(&mut troubled, true) {

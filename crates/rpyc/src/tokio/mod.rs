@@ -112,21 +112,14 @@ impl AsyncConnection {
 
     /// Waits until the connection has ended, and tells why.
     pub async fn closed(&self) -> ConnectionLost {
-        poll_fn(|context| match self.0.peer().wire() {
-            Wire::Runtime(wire) if !wire.watch_end(context.waker()) => Poll::Pending,
-            _ => Poll::Ready(()),
+        poll_fn(|context| {
+            // First the waker, then the look: the end may come in between.
+            if let Wire::Runtime(wire) = self.0.peer().wire() {
+                wire.watch_end(context.waker());
+            }
+            self.0.end().map_or(Poll::Pending, Poll::Ready)
         })
-        .await;
-        self.0.end().unwrap_or_else(|| unreachable_end(&self.0))
-    }
-}
-
-/// `end()` is there once `watch_end` has said so; for a connection of threads it is asked at once.
-fn unreachable_end(conn: &Connection) -> ConnectionLost {
-    ConnectionLost {
-        operation: "the connection".to_owned(),
-        peer: conn.peer_name().to_owned(),
-        cause: crate::link::EndCause::Closed,
+        .await
     }
 }
 

@@ -88,16 +88,12 @@ impl RuntimeWire {
         sleeper.into_iter().chain(waiting).for_each(Waker::wake);
     }
 
-    /// Has `waker` woken at the end. Tells whether it has come.
-    pub(super) fn watch_end(&self, waker: &Waker) -> bool {
+    /// Has `waker` woken when the end comes.
+    pub(super) fn watch_end(&self, waker: &Waker) {
         let mut ended = self.ended.lock();
-        if self.end.get().is_some() {
-            return true;
-        }
         if !ended.iter().any(|known| known.will_wake(waker)) {
             ended.push(waker.clone());
         }
-        false
     }
 
     /// Moves what is queued behind what `queue` holds. Tells how many bytes that is.
