@@ -73,7 +73,7 @@ pub fn take_boxed<M: ObjectModel>(
     offset: usize,
 ) -> Result<M::Value, M::Error> {
     let mut reader = payload.reader_at(offset);
-    take_at_depth(model, &mut reader, &payload.head, 0)
+    take_at_depth(model, &mut reader, 0)
 }
 
 /// Reads the boxed arguments of a request: the items of a boxed tuple, or of whatever else iterable
@@ -84,10 +84,9 @@ pub fn take_boxed<M: ObjectModel>(
 pub fn take_args<M: ObjectModel>(
     model: &mut M,
     reader: &mut Reader<'_, M::Bulk>,
-    data: &[u8],
 ) -> Result<Vec<M::Value>, M::Error> {
     let value = match take_label(reader)? {
-        Label::Tuple => return take_items(model, reader, data, 0),
+        Label::Tuple => return take_items(model, reader, 0),
         Label::Value => {
             let start = reader.position();
             if let Token::Tuple(count) = reader.token().map_err(ProtocolError::from)? {
@@ -97,11 +96,11 @@ pub fn take_args<M: ObjectModel>(
             model.read_plain(reader)?
         }
         Label::LocalRef => {
-            let id = read_id(reader, data)?;
+            let id = IdPack::read(reader).map_err(ProtocolError::from)?;
             model.local(id)?
         }
         Label::RemoteRef => {
-            let id = read_id(reader, data)?;
+            let id = IdPack::read(reader).map_err(ProtocolError::from)?;
             model.proxy(id)?
         }
     };
@@ -128,7 +127,7 @@ pub fn remote_refs<B>(payload: &Payload<B>, offset: usize) -> Vec<IdPack<'_>> {
                 }
                 _ => false,
             },
-            Ok(Label::RemoteRef) => match read_id(&mut reader, &payload.head) {
+            Ok(Label::RemoteRef) => match IdPack::read(&mut reader) {
                 Ok(id) => {
                     found.push(id);
                     true
@@ -147,7 +146,6 @@ pub fn remote_refs<B>(payload: &Payload<B>, offset: usize) -> Vec<IdPack<'_>> {
 fn take_at_depth<M: ObjectModel>(
     model: &mut M,
     reader: &mut Reader<'_, M::Bulk>,
-    data: &[u8],
     depth: usize,
 ) -> Result<M::Value, M::Error> {
     if depth > MAX_DEPTH {
@@ -156,15 +154,15 @@ fn take_at_depth<M: ObjectModel>(
     match take_label(reader)? {
         Label::Value => model.read_plain(reader),
         Label::Tuple => {
-            let items = take_items(model, reader, data, depth)?;
+            let items = take_items(model, reader, depth)?;
             model.make_tuple(items)
         }
         Label::LocalRef => {
-            let id = read_id(reader, data)?;
+            let id = IdPack::read(reader).map_err(ProtocolError::from)?;
             model.local(id)
         }
         Label::RemoteRef => {
-            let id = read_id(reader, data)?;
+            let id = IdPack::read(reader).map_err(ProtocolError::from)?;
             model.proxy(id)
         }
     }
@@ -173,13 +171,12 @@ fn take_at_depth<M: ObjectModel>(
 fn take_items<M: ObjectModel>(
     model: &mut M,
     reader: &mut Reader<'_, M::Bulk>,
-    data: &[u8],
     depth: usize,
 ) -> Result<Vec<M::Value>, M::Error> {
     let at = reader.position();
     match reader.token().map_err(ProtocolError::from)? {
         Token::Tuple(count) => (0..count)
-            .map(|_| take_at_depth(model, reader, data, depth + 1))
+            .map(|_| take_at_depth(model, reader, depth + 1))
             .collect(),
         other => Err(unexpected("a tuple of boxed values", other, at).into()),
     }
@@ -189,14 +186,6 @@ fn take_label<B>(reader: &mut Reader<'_, B>) -> Result<Label, ProtocolError> {
     reader.tuple_of(2, "a boxed value")?;
     let number = reader.small_int("a label")?;
     Label::from_wire(number).ok_or(ProtocolError::Label(number))
-}
-
-fn read_id<'a, B>(reader: &mut Reader<'_, B>, data: &'a [u8]) -> Result<IdPack<'a>, ProtocolError> {
-    // A reader of its own over the same bytes: id packs hold no bulk parts.
-    let mut own = Reader::<()>::with_bulk(data, reader.position(), &[]);
-    let id = IdPack::read(&mut own, data)?;
-    reader.skip()?;
-    Ok(id)
 }
 
 const fn unexpected(expected: &'static str, found: Token<'_>, at: usize) -> ProtocolError {

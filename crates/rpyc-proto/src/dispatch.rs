@@ -61,7 +61,7 @@ pub fn read_request<M: ObjectModel>(
             Err(model.read_plain(&mut reader)?)
         }
     };
-    let args = boxing::take_args(model, &mut reader, &payload.head)?;
+    let args = boxing::take_args(model, &mut reader)?;
     Ok(Request { handler, args })
 }
 
@@ -85,7 +85,7 @@ pub fn peek_release<B>(payload: &Payload<B>, body: usize) -> Option<(IdPack<'_>,
         return None;
     };
     label(&mut reader, Label::LocalRef)?;
-    let id = IdPack::read(&mut reader, &payload.head).ok()?;
+    let id = IdPack::read(&mut reader).ok()?;
     if count == 1 {
         return Some((id, 1));
     }

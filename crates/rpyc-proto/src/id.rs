@@ -56,7 +56,7 @@ impl<'a> IdPack<'a> {
     ///
     /// # Errors
     /// `Unexpected` if it is no triple of a text and two ints.
-    pub fn read<B>(reader: &mut Reader<'a, B>, data: &'a [u8]) -> Result<Self, DecodeError> {
+    pub fn read<B>(reader: &mut Reader<'a, B>) -> Result<Self, DecodeError> {
         const WANTED: &str = "an id pack of a text and two ints";
         let start = reader.position();
         reader.tuple_of(3, WANTED)?;
@@ -73,14 +73,13 @@ impl<'a> IdPack<'a> {
         };
         let class_at = reader.position();
         int(reader, WANTED)?;
-        let class = data.get(class_at..reader.position()).unwrap_or_default();
+        let class = reader.since(class_at);
         let is_class = int(reader, WANTED)? == Some(0);
-        let encoded = data.get(start..reader.position()).unwrap_or_default();
         Ok(Self {
             name,
             class,
             is_class,
-            encoded,
+            encoded: reader.since(start),
         })
     }
 
@@ -136,7 +135,7 @@ mod tests {
     fn an_encoded_id_reads_back() {
         let id = EncodedId::new("builtins.list", 94_000_000_000_000, 0);
         let mut reader: Reader<'_> = Reader::new(id.as_bytes());
-        let pack = IdPack::read(&mut reader, id.as_bytes()).unwrap();
+        let pack = IdPack::read(&mut reader).unwrap();
         assert_eq!(pack.name, "builtins.list");
         assert!(pack.is_class);
         assert_eq!(pack.canonical(), id);
@@ -150,7 +149,7 @@ mod tests {
             0x12, 0x08, 0x0e, 1, b'm', 0x16, 1, b'5', 0x16, 2, b'0', b'7',
         ];
         let mut reader: Reader<'_> = Reader::new(&lenient);
-        let pack = IdPack::read(&mut reader, &lenient).unwrap();
+        let pack = IdPack::read(&mut reader).unwrap();
         assert!(!pack.is_class);
         assert_eq!(pack.canonical(), EncodedId::new("m", 5, 7));
     }

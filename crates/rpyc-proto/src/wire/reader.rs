@@ -15,6 +15,9 @@ use super::tag;
 /// The most digits of an int: CPython's own limit for conversions.
 pub const MAX_INT_DIGITS: usize = 4300;
 
+/// So many digits fit an `i64`, whatever they are.
+const SAFE_DIGITS: usize = 18;
+
 /// One step of a brine value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Token<'a> {
@@ -215,6 +218,13 @@ impl<'a, B> Reader<'a, B> {
             .count();
     }
 
+    /// What was read since an offset that [`position`](Self::position) gave, without the content of
+    /// bulk parts.
+    #[must_use]
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        self.data.get(start..self.at).unwrap_or_default()
+    }
+
     /// Whether all bytes were read.
     #[must_use]
     pub const fn at_end(&self) -> bool {
@@ -295,15 +305,24 @@ impl<'a, B> Reader<'a, B> {
                 _ => 0,
             };
         }
-        Ok(self.data.get(start..self.at).unwrap_or_default())
+        Ok(self.since(start))
     }
 
     /// Reads the head of a tuple of exactly `count` items.
     ///
     /// # Errors
     /// `Unexpected` if anything else is there.
+    #[inline]
     pub fn tuple_of(&mut self, count: usize, expected: &'static str) -> Result<(), DecodeError> {
         let at = self.at;
+        // The usual form of a short one, without the detour over a token.
+        if let Some(first @ tag::TUP1..=tag::TUP4) = self.data.get(at)
+            && usize::from(first - tag::TUP1) + 1 == count
+            && self.data.len() - at > count
+        {
+            self.at += 1;
+            return Ok(());
+        }
         match self.token()? {
             Token::Tuple(found) if found == count => Ok(()),
             other => Err(DecodeError::Unexpected {
@@ -318,8 +337,13 @@ impl<'a, B> Reader<'a, B> {
     ///
     /// # Errors
     /// `Unexpected` if anything else is there.
+    #[inline]
     pub fn small_int(&mut self, expected: &'static str) -> Result<i64, DecodeError> {
         let at = self.at;
+        if let Some(first @ tag::IMM_FIRST..=tag::IMM_LAST) = self.data.get(at) {
+            self.at += 1;
+            return Ok(i64::from(*first) - tag::IMM_BIAS);
+        }
         match self.token()? {
             Token::Int(value) => Ok(value),
             Token::Bool(value) => Ok(i64::from(value)),
@@ -430,11 +454,25 @@ impl<'a, B> Reader<'a, B> {
             return Err(DecodeError::BadInt { at });
         }
         let text = self.take(len)?;
-        let digits = text.strip_prefix(b"-").unwrap_or(text);
-        if digits.is_empty()
-            || digits.len() > MAX_INT_DIGITS
-            || !digits.iter().all(u8::is_ascii_digit)
-        {
+        let (digits, negative) = text
+            .strip_prefix(b"-")
+            .map_or((text, false), |digits| (digits, true));
+        if digits.is_empty() || digits.len() > MAX_INT_DIGITS {
+            return Err(DecodeError::BadInt { at });
+        }
+        if digits.len() <= SAFE_DIGITS {
+            // The usual one: every id and number of a request.
+            let mut value = 0;
+            for digit in digits {
+                let digit = digit.wrapping_sub(b'0');
+                if digit > 9 {
+                    return Err(DecodeError::BadInt { at });
+                }
+                value = value * 10 + i64::from(digit);
+            }
+            return Ok(Token::Int(if negative { -value } else { value }));
+        }
+        if !digits.iter().all(u8::is_ascii_digit) {
             return Err(DecodeError::BadInt { at });
         }
         let text = core::str::from_utf8(text).map_err(|_| DecodeError::BadInt { at })?;

@@ -224,7 +224,7 @@ impl Engine {
     pub(crate) fn class_key(&self, id: &EncodedId) -> Box<[u8]> {
         let bytes = id.as_bytes();
         let mut reader = Reader::<()>::with_bulk(bytes, 0, &[]);
-        match IdPack::read(&mut reader, bytes) {
+        match IdPack::read(&mut reader) {
             Ok(pack) if !pack.is_class => {
                 let end = bytes.len().min(class_end(bytes, &pack));
                 bytes[..end].into()
