@@ -16,6 +16,9 @@ PIP_FLAGS := --quiet --disable-pip-version-check --progress-bar off
 # The real RPyC: interoperability is tested against it, speed is measured beside it. It needs plumbum to import its CLI.
 RIVAL_PACKAGES := rpyc==6.0.2 plumbum==2.0.2
 
+# Most of a test's time is waiting for processes to start: more tests than cores run side by side.
+PYTEST := pytest -q -n 3
+
 # What is random in the tests starts from here.
 SEED ?= 1
 SECONDS ?= 1200
@@ -147,9 +150,9 @@ loom: ## the models once more, with more of the orders in which threads can go o
 test-python: $(INSTALLED_STAMP) $(RIVAL_STAMP) ## the Python tests and the interoperability tests
 	$(call need_sshd)
 	$(RUST_TESTS) --quiet --no-run
-	$(BIN)/pytest -q tests/python tests/interop
+	$(BIN)/$(PYTEST) tests/python tests/interop
 	@echo "once more, with every connection on the Python path"
-	RPYC_TEST_PYTHON_PATH=1 $(BIN)/pytest -q $(PYTHON_PATH_TESTS)
+	RPYC_TEST_PYTHON_PATH=1 $(BIN)/$(PYTEST) $(PYTHON_PATH_TESTS)
 
 counts: $(INSTALLED_STAMP) ## instructions and system calls of a call, compared with benches/counts.toml
 	$(call need_counters)
@@ -179,7 +182,7 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --release \
 			--interpreter $$folder/bin/python --out $$folder/dist; \
 		$$folder/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps $$folder/dist/*.whl; \
-		$$folder/bin/pytest -q tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
+		$$folder/bin/$(PYTEST) tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
 	done
 
 bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
