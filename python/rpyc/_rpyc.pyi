@@ -19,6 +19,7 @@ __all__ = [
     "install_next",
     "is_cancelled",
     "note_fork",
+    "prepare_fork",
     "quiesce",
     "set_metaclass",
     "syncreq",
@@ -52,8 +53,13 @@ def is_cancelled() -> bool:
 def note_fork() -> None:
     """To be called in the child of a fork: its copies of connections belong to the parent."""
 
+def prepare_fork() -> None:
+    """To be called before a fork: send the calls that wait to leave together with others."""
+
 def quiesce(timeout: float) -> None:
     """To be called when the interpreter is about to end: no thread performs requests any more.
+
+    What is held back is sent.
 
     Waits up to `timeout` seconds for those that do.
     """

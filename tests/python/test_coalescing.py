@@ -1,4 +1,4 @@
-"""Answers leave together while handlers are quick, and none waits behind one that is not."""
+"""Frames that follow each other quickly leave together, and none waits for what does not come."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ class Service(rpyc.Service):
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.noted: list[int] = []
+
+    def exposed_note(self, number: int) -> None:
+        self.noted.append(number)
 
     def exposed_same(self, obj: Any) -> Any:
         return obj
@@ -113,3 +117,56 @@ def test_the_thread_that_sends_late_answers_goes_away(rig: Rig, service: Service
     for result in [same(n) for n in range(1000)]:
         result.wait()
     eventually(lambda: len(os.listdir("/proc/self/task")) <= before)
+
+
+# A client that makes as many calls as it is told, and waits for none of them.
+CALLER = """
+import os, sys, rpyc
+address, count = sys.argv[1], int(sys.argv[2])
+conn = rpyc.utils.factory.unix_connect(address) if "/" in address else rpyc.connect("127.0.0.1", int(address))
+note = rpyc.async_(conn.root.note)
+for n in range(count):
+    note(n)
+{then}
+"""
+
+
+@pytest.mark.parametrize("then", ["input()", "while True: pass"])
+@pytest.mark.parametrize("unix", [False, True])
+@pytest.mark.parametrize("count", [1, 8, 9, 30, 3000])
+def test_calls_that_nobody_waits_for_leave(
+    rig: Rig, service: Service, unix: bool, count: int, then: str
+) -> None:
+    """The caller never comes back to the connection, and its thread may be busy with something else."""
+    server = rig.serve(service, unix=unix)
+    rig.program(CALLER.format(then=then), server.port, count)
+    assert eventually(lambda: len(service.noted) == count)
+    assert service.noted == list(range(count))
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        "conn.close()",
+        "del note; del conn; os._exit(0)",
+        "conn._channel.close(); os._exit(0)",
+        "sys.exit(0)",
+        "conn.ping(); os._exit(0)",
+        "os._exit(0) if os.fork() else (conn.ping(), os._exit(0))",
+        "os.wait() if os.fork() else os._exit(0)",
+    ],
+)
+def test_no_call_is_lost_or_made_twice_at_the_end(rig: Rig, service: Service, then: str) -> None:
+    """Whatever the program does next: the calls before it were made.
+
+    Over a Unix socket, where what was written is there: TCP may drop it when its socket is closed with answers unread.
+    """
+    server = rig.serve(service, unix=True)
+    for _ in range(5):
+        service.noted.clear()
+        program = rig.program(
+            "import warnings; warnings.simplefilter('error')" + CALLER.format(then=then), server.port, 500
+        )
+        assert program.wait() == 0, program.errors()
+        assert eventually(lambda: len(service.noted) >= 500)
+        assert service.noted == list(range(500))

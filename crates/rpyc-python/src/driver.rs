@@ -415,8 +415,10 @@ impl<'py> PyDriver<'_, 'py> {
     }
 
     fn perform(&self, request: Request<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        let mut driver = PyDriver::new(self.conn, self.link);
-        self.link.flush_before_handler(&mut driver)?;
+        if self.link.is_due() {
+            self.link
+                .flush(&mut PyDriver::new(self.conn, self.link), None)?;
+        }
         Ok(dispatch::dispatch(&mut PyModel::new(self.conn), request)?)
     }
 

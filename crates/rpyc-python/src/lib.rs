@@ -74,5 +74,5 @@ mod _rpyc {
     #[pymodule_export]
     use super::result::PyAsyncResult;
     #[pymodule_export]
-    use super::threads::{note_fork, quiesce};
+    use super::threads::{note_fork, prepare_fork, quiesce};
 }

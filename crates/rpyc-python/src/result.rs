@@ -480,6 +480,9 @@ pub(crate) fn asynchronous<'py>(
     let seq = request::send(conn, link, handler, &request::Any(args), waiter)?;
     result.get().note_sent(handler, Some(seq));
     result.get().expire_after(timeout);
+    if !link.is_due() {
+        return Ok(result);
+    }
     let mut driver = PyDriver::new(conn, link);
     let limit = timeout.within(conn.get().deadlines().current());
     match link.flush(&mut driver, limit.deadline()) {

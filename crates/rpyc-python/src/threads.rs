@@ -47,12 +47,19 @@ impl Drop for Busy {
     }
 }
 
-/// To be called when the interpreter is about to end: waits up to `timeout` seconds until no thread
-/// performs a request any more.
+/// To be called before a fork: the child must not have copies of calls that are about to leave.
+#[pyfunction]
+pub(crate) fn prepare_fork(py: Python<'_>) {
+    py.detach(rpyc::link::dismiss_courier);
+}
+
+/// To be called when the interpreter is about to end: sends what is held back, and waits up to
+/// `timeout` seconds until no thread performs a request any more.
 #[pyfunction]
 pub(crate) fn quiesce(py: Python<'_>, timeout: f64) {
     EXITING.store(true, Ordering::SeqCst);
     py.detach(|| {
+        rpyc::link::dismiss_courier();
         let limit = Instant::now() + Duration::from_secs_f64(timeout.clamp(0.0, 60.0));
         while BUSY.load(Ordering::SeqCst) > 0 && Instant::now() < limit {
             thread::sleep(Duration::from_millis(1));

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rpyc::{Args, Connection, Exception, Member, Method, Object, Reply, Value};
 
@@ -94,4 +96,47 @@ fn a_tour() {
     drop(error);
     a.close();
     server.join().unwrap().unwrap();
+}
+
+/// Counts its calls.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Object for Counter {
+    fn class_name(&self) -> Cow<'static, str> {
+        "test.Counter".into()
+    }
+    fn methods(&self) -> Vec<Method> {
+        vec![Method::new("__call__")]
+    }
+    fn call_method(&self, _: &Connection, _: &str, _: Args) -> Reply {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        ().into()
+    }
+}
+
+#[test]
+fn calls_that_nobody_waits_for_are_made() {
+    const CALLS: usize = 500;
+    // What the caller does next. The last one never comes back to the connection.
+    let ends: [fn(Connection); 3] = [drop, |conn| conn.close(), std::mem::forget];
+    for end in ends {
+        let counter = Arc::new(Counter::default());
+        let (a, b) = Connection::pair(None, Some(Arc::clone(&counter) as _)).unwrap();
+        let server = b.serve_in_thread().unwrap();
+        let root = a.root().unwrap();
+        for _ in 0..CALLS {
+            root.call_async(()).cancel();
+        }
+        drop(root);
+        end(a);
+        let limit = Instant::now() + Duration::from_secs(20);
+        while counter.0.load(Ordering::SeqCst) < CALLS {
+            assert!(Instant::now() < limit, "only {:?}", counter.0);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        b.close();
+        let _ = server.join().unwrap();
+        assert_eq!(counter.0.load(Ordering::SeqCst), CALLS);
+    }
 }

@@ -519,7 +519,7 @@ def _is_plain_socket(sock: socket.socket) -> bool:
 # Seconds that the end of the interpreter waits for requests that daemon threads perform.
 atexit.register(_rpyc.quiesce, 1.0)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rpyc.note_fork)
+    os.register_at_fork(before=_rpyc.prepare_fork, after_in_child=_rpyc.note_fork)
 
 sys.modules[__name__].__class__ = watched_module(
     {"get_id_pack", "AsyncResult", "DEFAULT_CONFIG"}, _rpyc.extension_changed

@@ -185,7 +185,11 @@ impl Engine {
     fn _finish(&self, py: Python<'_>, reason: Option<String>) {
         if let Some(link) = self.link.get() {
             let cause = reason.map_or(EndCause::Closed, EndCause::Face);
-            py.detach(|| link.finish(cause));
+            py.detach(|| {
+                // Calls that nobody waits for may be queued.
+                link.flush_last();
+                link.finish(cause);
+            });
         }
     }
 

@@ -137,9 +137,9 @@ impl Role for BlockingDriver<'_> {
 
     /// A method can run for long: what is finished must not wait behind it.
     fn before_call(&mut self) {
-        if let Some(link) = self.link() {
+        if let Some(link) = self.link().filter(|link| link.is_due()) {
             // At the link's end the next wait says so.
-            let _ = link.flush_before_handler(self);
+            let _ = link.flush(self, None);
         }
     }
 }

@@ -208,7 +208,9 @@ impl Connection {
 
     /// As [`close`](Self::close), but waits for nothing: what can't be sent at once is not sent.
     pub(crate) fn hang_up(&self) {
-        self.say_goodbye();
+        if self.say_goodbye() {
+            self.0.wire.flush_last();
+        }
         self.0.finish(EndCause::Closed);
     }
 

@@ -207,6 +207,8 @@ impl Peer {
 /// The last handle is gone, and with it all proxies: nobody can use this end any more.
 impl Drop for Peer {
     fn drop(&mut self) {
+        // Calls that nobody waits for may be queued.
+        self.wire.flush_last();
         self.wire.finish(EndCause::Closed);
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Request<'a> {
             .and_then(|frame| enqueue(self.peer, self.seq, frame, &slot));
         drop(self.kept);
         match sent {
-            Ok(()) => self.peer.wire.flush_now(),
+            Ok(()) => self.peer.wire.flush_soon(),
             Err(error) => slot.put(Outcome::Failed(error)),
         }
         AsyncResult::new(Arc::clone(self.peer), self.seq, slot, self.handler)

@@ -64,6 +64,20 @@ impl Wire {
         }
     }
 
+    /// Sends what can leave without waiting, before the connection ends.
+    pub(crate) fn flush_last(&self) {
+        if let Some(link) = self.link() {
+            link.flush_last();
+        }
+    }
+
+    /// Sends what can leave without waiting, now or within a millisecond.
+    pub(crate) fn flush_soon(&self) {
+        if self.link().is_none_or(Link::is_due) {
+            self.flush_now();
+        }
+    }
+
     pub(crate) fn end(&self) -> Option<Arc<End>> {
         match self {
             Self::Blocking(link) => link.end().cloned(),

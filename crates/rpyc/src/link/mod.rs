@@ -44,7 +44,7 @@ use crate::transport::{BulkOf, Received, Transport};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
 use late::Exit;
-pub use late::forget_courier;
+pub use late::{dismiss_courier, forget_courier};
 use outbox::{Flushed, Outbox};
 pub use parker::{Parker, Sleep, Source};
 use roles::{Roles, Turn};

@@ -38,25 +38,25 @@ struct State<B> {
     pace: Pace,
 }
 
-/// What is to be done with queued frames before a handler runs.
+/// When queued frames are to leave, as the thread that queued them goes on to do something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
+pub(super) enum Due {
     /// There are none, or another thread sends them.
-    Nothing,
+    Never,
     /// They are sent now.
-    Send,
+    Now,
     /// They may wait, and the courier knows.
-    Wait,
+    Soon,
     /// They may wait if the courier can be told.
-    WaitIfWatched,
+    SoonIfWatched,
 }
 
-/// How fast handlers come and go, and how long finished answers have waited.
+/// How fast small frames follow each other, and how long they have waited.
 #[derive(Debug, Default)]
 struct Pace {
-    /// When the last handler began, if frames were queued then.
+    /// When the last one was queued, if nobody was sending then.
     last: Option<Instant>,
-    /// Quick handlers in a row.
+    /// So many came quickly in a row.
     quick: u32,
     /// Since when frames are held back.
     since: Option<Instant>,
@@ -68,28 +68,28 @@ struct Pace {
 
 impl Pace {
     /// What to do with queued frames at `now`. `full`: there are many.
-    fn before_handler(&mut self, now: Instant, full: bool) -> Before {
+    fn due(&mut self, now: Instant, full: bool) -> Due {
         if let Some(last) = self.last.replace(now) {
             let quick = now.saturating_duration_since(last) < QUICK;
             self.quick = if quick { self.quick + 1 } else { 0 };
         }
         let since = *self.since.get_or_insert(now);
         if full || self.quick < STREAK || now.saturating_duration_since(since) >= HOLD {
-            Before::Send
+            Due::Now
         } else if self.watched == Some(late::generation()) {
             self.quiet = 0;
-            Before::Wait
+            Due::Soon
         } else {
-            Before::WaitIfWatched
+            Due::SoonIfWatched
         }
     }
 }
 
-/// A handler that is done within this time is quick, its answer included.
+/// A frame that is queued within this time of the one before is quick.
 const QUICK: Duration = Duration::from_micros(50);
-/// So many quick handlers in a row let answers wait for the next one.
+/// After so many quick ones in a row, frames wait for the next one.
 const STREAK: u32 = 8;
-/// Frames are held back for so long while handlers are quick, and up to so many bytes.
+/// Frames are held back for so long while more come quickly, and up to so many bytes.
 const HOLD: Duration = Duration::from_micros(100);
 const HOLD_BYTES: usize = 64 * 1024;
 
@@ -120,15 +120,16 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         state.queue.frames.push_back(frame);
     }
 
-    /// Decides what becomes of the queued frames while a handler runs.
-    pub(super) fn before_handler(&self) -> Before {
+    /// Decides what becomes of the queued frames while user code runs: a handler, or the program
+    /// that goes on after an asynchronous call.
+    pub(super) fn due(&self) -> Due {
         let mut state = self.state.lock();
         if state.sending || state.queue.frames.is_empty() {
             state.pace.last = None;
-            return Before::Nothing;
+            return Due::Never;
         }
         let full = state.bytes > HOLD_BYTES;
-        state.pace.before_handler(Instant::now(), full)
+        state.pace.due(Instant::now(), full)
     }
 
     /// Notes whether the courier looks here from now on.
@@ -199,6 +200,16 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         true
     }
 
+    /// Waits until no thread is sending, or `deadline`.
+    pub(super) fn wait_for_sender(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        while state.sending && !state.closed {
+            if self.room.wait_until(&mut state, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
     /// Drops what is queued; later frames are dropped too.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
@@ -234,6 +245,8 @@ impl<B: AsRef<[u8]>> Sender<'_, B> {
         if state.queue.frames.is_empty() {
             state.sending = false;
             self.active = false;
+            drop(state);
+            self.outbox.room.notify_all();
             return false;
         }
         self.queue = std::mem::take(&mut state.queue);
@@ -277,12 +290,12 @@ mod tests {
 
     const STEP: Duration = Duration::from_micros(5);
 
-    /// The pace after as many quick handlers as it takes, and the moment.
+    /// The pace after as many quick frames as it takes, and the moment.
     fn quick() -> (Pace, Instant) {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         for _ in 0..STREAK {
-            assert_eq!(pace.before_handler(now, false), Before::Send);
+            assert_eq!(pace.due(now, false), Due::Now);
             pace.since = None;
             now += STEP;
         }
@@ -290,19 +303,19 @@ mod tests {
     }
 
     #[test]
-    fn frames_wait_for_the_next_handler_after_quick_ones() {
+    fn frames_wait_for_the_next_after_quick_ones() {
         let (mut pace, now) = quick();
-        assert_eq!(pace.before_handler(now, false), Before::WaitIfWatched);
+        assert_eq!(pace.due(now, false), Due::SoonIfWatched);
         pace.watched = Some(late::generation());
-        assert_eq!(pace.before_handler(now + STEP, false), Before::Wait);
-        assert_eq!(pace.before_handler(now + STEP * 2, true), Before::Send);
+        assert_eq!(pace.due(now + STEP, false), Due::Soon);
+        assert_eq!(pace.due(now + STEP * 2, true), Due::Now);
     }
 
     #[test]
     fn frames_are_not_held_back_for_long() {
         let (mut pace, mut now) = quick();
         let start = now;
-        while pace.before_handler(now, false) != Before::Send {
+        while pace.due(now, false) != Due::Now {
             now += STEP;
             assert!(now - start <= HOLD);
         }
@@ -310,17 +323,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_handler_ends_the_holding_back() {
+    fn a_slow_one_ends_the_holding_back() {
         let (mut pace, now) = quick();
-        assert_eq!(pace.before_handler(now + QUICK, false), Before::Send);
+        assert_eq!(pace.due(now + QUICK, false), Due::Now);
         pace.since = None;
-        assert_eq!(pace.before_handler(now + QUICK + STEP, false), Before::Send);
+        assert_eq!(pace.due(now + QUICK + STEP, false), Due::Now);
     }
 
     #[test]
     fn a_fork_leaves_no_courier() {
         let (mut pace, now) = quick();
         pace.watched = Some(late::generation() + 1);
-        assert_eq!(pace.before_handler(now, false), Before::WaitIfWatched);
+        assert_eq!(pace.due(now, false), Due::SoonIfWatched);
     }
 }

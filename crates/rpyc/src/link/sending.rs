@@ -6,9 +6,9 @@ use std::time::Duration;
 use rpyc_proto::wire::frame::Frame;
 
 use super::late;
-use super::outbox::{Before, Flushed};
+use super::outbox::{Due, Flushed};
 use super::parker::Parker;
-use super::{Driver, End, EndCause, Link, is_over, remaining, shorter};
+use super::{BUSY_SLICE, Driver, End, EndCause, Link, is_over, remaining, shorter};
 use crate::sync::{Instant, Ordering};
 use crate::transport::{BulkOf, Received, Transport};
 
@@ -24,21 +24,21 @@ impl<T: Transport, W> Link<T, W> {
         self.exit.outbox.is_idle_with_output()
     }
 
-    /// To be called before a handler runs: what is finished must not wait behind it. Sends it, or
-    /// leaves it for at most a millisecond if the last handlers were quick: then answers leave
-    /// together. See the module `late`.
-    ///
-    /// # Errors
-    /// As [`flush`](Self::flush).
-    pub fn flush_before_handler<D: Driver<T>>(&self, driver: &mut D) -> Result<(), D::Error>
+    /// Whether what is queued is to be sent now. To be asked before user code goes on, which may take
+    /// long. If not, nothing is queued, or another thread sends it, or it leaves within a
+    /// millisecond: when frames follow each other quickly they leave together. See the module `late`.
+    pub fn is_due(&self) -> bool
     where
         T: 'static,
-        W: Send,
     {
-        match self.exit.outbox.before_handler() {
-            Before::Nothing | Before::Wait => Ok(()),
-            Before::WaitIfWatched if self.may_hold_back() => Ok(()),
-            Before::WaitIfWatched | Before::Send => self.flush(driver, None),
+        if self.ended.get().is_some() {
+            // Sending tells why nothing leaves any more.
+            return true;
+        }
+        match self.exit.outbox.due() {
+            Due::Never | Due::Soon => false,
+            Due::SoonIfWatched => !self.may_hold_back(),
+            Due::Now => true,
         }
     }
 
@@ -85,6 +85,17 @@ impl<T: Transport, W> Link<T, W> {
     /// Sends what can leave without waiting. For finalizers.
     pub fn flush_now(&self) {
         self.flush_slice(Some(Duration::ZERO));
+    }
+
+    /// As [`flush_now`](Self::flush_now), to be called before [`finish`](Self::finish): another thread
+    /// that is just sending has a moment to end that.
+    pub fn flush_last(&self) {
+        self.flush_now();
+        if self.has_unsent() && self.ended.get().is_none() && !Parker::current().is_green() {
+            self.exit
+                .outbox
+                .wait_for_sender(Instant::now() + BUSY_SLICE);
+        }
     }
 
     pub(super) fn flush_slice(&self, slice: Option<Duration>) -> Flushed {

@@ -148,6 +148,9 @@ impl Netref {
     }
 
     /// As [`call`](Self::call), without waiting.
+    ///
+    /// Calls that follow each other quickly leave together, within a millisecond. A program that ends
+    /// by [`std::process::exit`] meanwhile loses them: close the connection, or drop it, before.
     pub fn call_async(&self, args: impl IntoArgs) -> AsyncResult {
         self.call_request(Handler::Call, None, args).send()
     }
