@@ -334,6 +334,10 @@ def _cell(name: Name | None, kind: str, width: int) -> str:
 def dump() -> dict[str, Any]:
     """Describe the package `rpyc` of this interpreter, as data for JSON."""
     modules = {path: importlib.import_module(path) for path in MODULES}
+    for content in modules.values():
+        for key in dir(content):
+            # Names that are imported when somebody asks for them are in the module from then on.
+            getattr(content, key)
     homes = _homes(modules)
     names: dict[str, Name] = {}
     classes: list[tuple[str, str, type]] = []

@@ -20,6 +20,8 @@ and a client uses it as if it were here::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rpyc import cli, version
 from rpyc.core import (
     DEFAULT_CONFIG,
@@ -43,7 +45,8 @@ from rpyc.core import (
     is_cancelled,
 )
 from rpyc.lib import setup_logger, spawn
-from rpyc.utils import authenticators, classic, exposed, registry, service
+from rpyc.lib.deferred import lazily
+from rpyc.utils import exposed, service
 from rpyc.utils.factory import (
     connect,
     connect_by_service,
@@ -60,9 +63,28 @@ from rpyc.utils.factory import (
     unix_connect,
 )
 from rpyc.utils.helpers import BgServingThread, async_, buffiter, restricted, timed
-from rpyc.utils.reconnecting import ReconnectEvent, ReconnectingClient
-from rpyc.utils.server import ForkingServer, OneShotServer, ThreadedServer, ThreadPoolServer
 from rpyc.version import __version__
+
+if TYPE_CHECKING:
+    from rpyc.utils import authenticators, classic, registry
+    from rpyc.utils.reconnecting import ReconnectEvent, ReconnectingClient
+    from rpyc.utils.server import ForkingServer, OneShotServer, ThreadedServer, ThreadPoolServer
+else:
+    # Programs that only connect need none of these.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "ForkingServer": "rpyc.utils.server",
+            "OneShotServer": "rpyc.utils.server",
+            "ReconnectEvent": "rpyc.utils.reconnecting",
+            "ReconnectingClient": "rpyc.utils.reconnecting",
+            "ThreadPoolServer": "rpyc.utils.server",
+            "ThreadedServer": "rpyc.utils.server",
+            "authenticators": "rpyc.utils.authenticators",
+            "classic": "rpyc.utils.classic",
+            "registry": "rpyc.utils.registry",
+        },
+    )
 
 __author__ = "The rpyc-rs contributors"
 

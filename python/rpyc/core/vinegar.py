@@ -31,6 +31,7 @@ from typing import Any, TypeGuard, TypeVar
 from rpyc import version
 from rpyc.core import _attributes, brine, consts
 from rpyc.core._connection.errors import ConnectionLost
+from rpyc.lib import deferred
 
 _T = TypeVar("_T")
 
@@ -122,7 +123,10 @@ def load(
     if isinstance(val, str):
         return val
     modname, clsname, args, attrs, tbtext = _checked(val)
-    if modname not in sys.modules and _may_import(modname, import_custom_exceptions):
+    if modname not in sys.modules and (
+        (instantiate_custom_exceptions and modname in deferred.HOMES)
+        or _may_import(modname, import_custom_exceptions)
+    ):
         _import(modname)
     cls = _find_class(modname, clsname, instantiate_custom_exceptions)
     exc = None if cls is None else _instantiate(cls, args, attrs)

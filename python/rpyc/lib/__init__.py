@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from rpyc.lib.deferred import lazily
 from rpyc.lib.identity import get_id_pack, get_methods, hasattr_static
 from rpyc.lib.network import exp_backoff, socket_backoff_connect
 from rpyc.lib.threads import SPAWN_THREAD_PREFIX, spawn, spawn_waitready
@@ -15,6 +16,9 @@ from rpyc.lib.timeout import Timeout
 
 if TYPE_CHECKING:
     import logging
+else:
+    # `import rpyc` makes it reachable; nothing here needs it.
+    __getattr__, __dir__ = lazily(__name__, {"colls": "rpyc.lib.colls"})
 
 __all__ = [
     "SPAWN_THREAD_PREFIX",

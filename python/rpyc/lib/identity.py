@@ -20,6 +20,22 @@ _PLAIN_ROUTINES = frozenset(
     }
 )
 
+_PLAIN_DATA = frozenset(
+    {
+        types.GetSetDescriptorType,
+        types.MemberDescriptorType,
+        types.NoneType,
+        property,
+        type,
+        str,
+        int,
+        bool,
+        tuple,
+        dict,
+    }
+)
+"""Kinds of class members that are no routines."""
+
 
 def get_id_pack(obj: object) -> tuple[str, int, int]:
     """Return the id pack of an object: name, id of its class, id of the object.
@@ -99,8 +115,12 @@ def _class_name(obj: object, kind: type) -> str:
 
 
 def _is_routine(attr: object) -> bool:
-    if type(attr) in _PLAIN_ROUTINES:
+    kind = type(attr)
+    if kind in _PLAIN_ROUTINES:
         return True
+    if kind in _PLAIN_DATA:
+        return False
+    # Only here and below: it takes many modules along, and builtin classes don't need it.
     import inspect
 
     return inspect.isroutine(attr)
@@ -119,6 +139,16 @@ def _doc(attr: object) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def _cleaned(doc: str) -> str:
     """A doc text without its indentation. Cached: the same texts are asked for again and again."""
+    if _is_clean(doc):
+        return doc
     import inspect
 
     return inspect.cleandoc(doc)
+
+
+def _is_clean(doc: str) -> bool:
+    """Whether cleaning would surely change nothing: there is a line without indentation to go by."""
+    if not doc or "\t" in doc or doc[0].isspace() or doc[-1].isspace():
+        return False
+    _, *following = doc.split("\n")
+    return not following or any(line and not line[0].isspace() for line in following)

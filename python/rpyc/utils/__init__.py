@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rpyc.core.protocol import DEFAULT_CONFIG
+from rpyc.lib.deferred import lazily
 from rpyc.lib.exposing import mark, publish
+
+if not TYPE_CHECKING:
+    # `import rpyc` makes these reachable, and few programs need them all.
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            name: f"{__name__}.{name}"
+            for name in ("authenticators", "classic", "registry", "server")
+        },
+    )
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=type)

@@ -10,6 +10,7 @@ through.
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from _thread import interrupt_main
 from contextlib import closing
@@ -19,7 +20,7 @@ from rpyc.core.channel import Channel
 from rpyc.core.service import MasterService, SlaveService, VoidService
 from rpyc.core.stream import PipeStream, SocketStream, TunneledSocketStream
 from rpyc.lib import spawn
-from rpyc.utils.registry import UDPRegistryClient
+from rpyc.lib.deferred import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from rpyc.core.service import Service
     from rpyc.core.stream import Stream
     from rpyc.utils.authenticators import ClientAuthenticator
-    from rpyc.utils.registry import Address, RegistryClient
+    from rpyc.utils.registry import Address, RegistryClient, UDPRegistryClient
 
     ServiceLike = Service | type[Service]
     Config = dict[str, Any]
+else:
+    __getattr__, __dir__ = lazily(__name__, {"UDPRegistryClient": "rpyc.utils.registry"})
 
 # The default of all "config" parameters: one shared dict that nobody writes to.
 _NO_CONFIG: Config = {}
@@ -240,7 +243,7 @@ def discover(
     :raises DiscoveryError: nobody offers it.
     """
     if registrar is None:
-        registrar = UDPRegistryClient(timeout=timeout)
+        registrar = _broadcaster(timeout)
     found: Sequence[Address] = registrar.discover(service_name)
     if not found:
         raise DiscoveryError(f"no servers exposing {service_name!r} were found")
@@ -261,7 +264,7 @@ def list_services(
     :raises ForbiddenError: the registry does not allow listing.
     """
     if registrar is None:
-        registrar = UDPRegistryClient(timeout=timeout)
+        registrar = _broadcaster(timeout)
     names = registrar.list(filter_host)
     if names is None:
         raise ForbiddenError("the registry does not allow listing; start it with listing enabled")
@@ -350,6 +353,13 @@ def connect_multiprocess(
         Process(target=_server, args=(listener, remote_service, remote_config, args)).start()
         host, port = listener.getsockname()
         return connect(host, port, service=service, config=config)
+
+
+def _broadcaster(timeout: float) -> RegistryClient:
+    """The default registrar."""
+    # Programs replace the name in this module, so it is read from there.
+    client: type[UDPRegistryClient] = sys.modules[__name__].UDPRegistryClient
+    return client(timeout=timeout)
 
 
 def _listen_for_own() -> socket.socket:
