@@ -64,6 +64,12 @@ def quiesce(timeout: float) -> None:
     Waits up to `timeout` seconds for those that do.
     """
 
+def type_version(cls: type) -> int:
+    """A number that changes with a type and its bases, and that no other type has.
+
+    0: it has none now, so nothing may be kept about it.
+    """
+
 def use_greenlets() -> None:
     """Make waits cooperative, from now on. `threading` must be patched already."""
 

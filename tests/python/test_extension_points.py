@@ -574,6 +574,26 @@ def test_configuration_is_live(rig: Rig) -> None:
     assert rpyc.classic.obtain(pair.client.root.call(dict)) == {}
 
 
+def test_what_one_connection_overrides_stays_when_others_come(rig: Rig) -> None:
+    plain, pair = rig.pair(Service).client, rig.pair(Service)
+    assert plain.root.same(1) == 1 and pair.client.root.same(1) == 1
+    boxed: list[Any] = []
+
+    def box(obj: Any) -> Any:
+        boxed.append(obj)
+        return Connection._box(pair.client, obj)
+
+    pair.client._box = box
+    for _ in range(2):
+        # A new connection of the class, for which nothing is overridden.
+        assert rig.pair(Service).client.root.same(2) == 2
+        boxed.clear()
+        assert pair.client.root.same(3) == 3
+        assert boxed
+        assert plain.root.same(4) == 4
+        assert pair.client._native is False and plain._native is True
+
+
 def test_sync_request_of_one_connection(rig: Rig) -> None:
     """Assigned on an instance, it is what proxies of that connection use; other connections are left alone."""
     first, second = rig.pair(Service).client, rig.pair(Service).client

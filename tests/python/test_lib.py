@@ -185,6 +185,24 @@ def test_methods_of_an_instance() -> None:
     ]
 
 
+def test_methods_of_an_instance_follow_changes() -> None:
+    class Changing:
+        def first(self) -> None:
+            pass
+
+    local = frozenset(dir(object))
+    thing = Changing()
+    for _ in range(3):
+        assert list(get_methods(local, thing)) == [("first", None)]
+    Changing.first.__doc__ = "A text."
+    assert list(get_methods(local, thing)) == [("first", "A text.")]
+    Changing.second = lambda self: None  # type: ignore[attr-defined]
+    assert list(get_methods(local, thing)) == [("first", "A text."), ("second", None)]
+    del Changing.first
+    assert list(get_methods(local, thing)) == [("second", None)]
+    assert dict(get_methods((), thing)).keys() > {"second", "__init__"}
+
+
 def test_methods_of_a_class_include_those_of_its_metaclass() -> None:
     class Meta(type):
         def of_meta(cls) -> None:

@@ -215,6 +215,32 @@ def test_names_of_proxy_classes(conn: Any) -> None:
     assert isinstance(made, BaseNetref) and issubclass(type(made), BaseNetref)
 
 
+def test_classes_are_kept_for_the_next_connection(rig: Rig) -> None:
+    first, second = rig.pair(Service).client, rig.pair(Service).client
+    cls = type(first.root)
+    assert type(second.root) is cls
+    # Not once somebody has changed it.
+    cls.added = 1  # type: ignore[attr-defined]
+    third, fourth = rig.pair(Service).client, rig.pair(Service).client
+    assert type(third.root) is not cls and not hasattr(type(third.root), "added")
+    assert type(fourth.root) is type(third.root)
+
+
+def test_classes_follow_what_they_are_made_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    pack, methods = ("nowhere.Kind", 1, 2), (("__len__", None), ("other", "A text."))
+    cls = netref.class_factory(pack, methods)
+    assert netref.class_factory(pack, methods) is cls
+    assert netref.class_factory(pack, methods[:1]) is not cls
+    assert netref.class_factory(("nowhere.Sort", 1, 2), methods) is not cls
+    assert netref.class_factory(pack, list(methods)) is not cls
+    monkeypatch.setattr(netref, "LOCAL_ATTRS", netref.LOCAL_ATTRS | {"other"})
+    assert not hasattr(netref.class_factory(pack, methods), "other")
+    monkeypatch.undo()
+    assert netref.class_factory(pack, methods).other.__doc__ == "A text."  # type: ignore[attr-defined]
+    monkeypatch.setattr(netref, "_make_method", lambda name, doc: lambda self: name)
+    assert netref.class_factory(pack, methods).other(None) == "other"  # type: ignore[attr-defined]
+
+
 def test_id_packs(conn: Any) -> None:
     """Name, id of the class, id of the instance; 0 for a class."""
     made, kind, module = conn.root.make("Plain"), conn.root.cls("Plain"), conn.root.module("contextlib")

@@ -68,7 +68,7 @@ mod _rpyc {
     #[pymodule_export]
     use super::greenlets::use_greenlets;
     #[pymodule_export]
-    use super::native::extension_changed;
+    use super::native::{extension_changed, type_version};
     #[pymodule_export]
     use super::netref::{PyNetref, syncreq};
     #[pymodule_export]

@@ -9,9 +9,13 @@
 //! * `AsyncResult`, likewise;
 //! * anything else (module globals, brine's registries, attributes of one connection): whatever
 //!   notices such a change calls [`extension_changed`].
+//!
+//! What was found about a class holds for the next connection of it as well: then only the connection
+//! itself is looked at.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -20,6 +24,34 @@ use crate::engine::Engine;
 use crate::result::PyAsyncResult;
 
 static EPOCH: AtomicU64 = AtomicU64::new(1);
+
+/// What the last positive decision depended on.
+static FOUND_NATIVE: Mutex<Option<State>> = Mutex::new(None);
+
+/// What a decision depends on, apart from the connection itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    epoch: u64,
+    /// The version tag of the connection's class.
+    class: u32,
+    /// The version tag of `AsyncResult`.
+    result: u32,
+}
+
+impl State {
+    fn now(conn: &Bound<'_, Engine>) -> Self {
+        Self {
+            epoch: EPOCH.load(Ordering::Relaxed),
+            class: version_tag(&conn.get_type()),
+            result: version_tag(&conn.py().get_type::<PyAsyncResult>()),
+        }
+    }
+
+    /// Whether it would be seen if something changed.
+    const fn is_known(&self) -> bool {
+        self.class != 0 && self.result != 0
+    }
+}
 
 /// Tells the engine that a name that programs may replace was assigned.
 #[pyfunction]
@@ -55,26 +87,41 @@ impl Native {
         let _ = py
             .get_type::<PyAsyncResult>()
             .getattr_opt(intern!(py, "wait"));
+        let state = State::now(conn);
         // A failing decision is a bug of ours; the Python path works in any case.
-        let native = decide(conn).unwrap_or(false);
+        let native = decide(conn, state).unwrap_or(false);
         self.native.store(native, Ordering::Relaxed);
         self.epoch.store(epoch, Ordering::Relaxed);
-        self.class
-            .store(version_tag(&conn.get_type()), Ordering::Relaxed);
-        self.result.store(
-            version_tag(&conn.py().get_type::<PyAsyncResult>()),
-            Ordering::Relaxed,
-        );
+        self.class.store(state.class, Ordering::Relaxed);
+        self.result.store(state.result, Ordering::Relaxed);
         native
     }
 }
 
-fn decide(conn: &Bound<'_, Engine>) -> PyResult<bool> {
+fn decide(conn: &Bound<'_, Engine>, state: State) -> PyResult<bool> {
     let py = conn.py();
-    py.import(intern!(py, "rpyc.core.protocol"))?
-        .getattr(intern!(py, "_is_native"))?
+    let known = state.is_known() && *FOUND_NATIVE.lock() == Some(state);
+    let question = if known {
+        intern!(py, "_is_untouched")
+    } else {
+        intern!(py, "_is_native")
+    };
+    let native = py
+        .import(intern!(py, "rpyc.core.protocol"))?
+        .getattr(question)?
         .call1((conn,))?
-        .is_truthy()
+        .is_truthy()?;
+    if native && state.is_known() {
+        *FOUND_NATIVE.lock() = Some(state);
+    }
+    Ok(native)
+}
+
+/// A number that changes with a type and its bases, and that no other type has. 0: none now, so
+/// nothing may be kept about the type.
+#[pyfunction]
+pub(crate) fn type_version(class: &Bound<'_, PyType>) -> u32 {
+    version_tag(class)
 }
 
 /// CPython's version tag of a type: it changes with the type and its bases. 0: none assigned now.

@@ -181,7 +181,67 @@ def class_factory(
     text, as the peer's inspection gave them.
     """
     name = str(id_pack[0])
-    namespace: dict[str, Any] = {"__slots__": (), "__class__": NetrefClass(_local_class(name))}
+    local = _local_class(name)
+    # Plain values only: no code of a peer or of the program runs when they are compared.
+    plain = type(methods) is tuple and _rpyc.brine_dumpable(methods)
+    # All that a class is made from, apart from what its methods look up when they are called.
+    key, made_from = (name, methods), (local, LOCAL_ATTRS, _make_method)
+    known = _known_classes.get(key) if plain else None
+    if known is not None and known.is_made_from(made_from):
+        return known.cls
+    cls = _make_class(name, local, methods)
+    if plain and _length_of(methods) <= _MOST_TEXT:
+        if len(_known_classes) >= _MOST_CLASSES:
+            _known_classes.clear()
+        _known_classes[key] = _KnownClass(cls, made_from)
+    return cls
+
+
+_MOST_CLASSES = 128
+"""Classes that are kept."""
+
+_MOST_TEXT = 1 << 16
+"""Characters of doc texts in a class that is kept: they are the peer's."""
+
+
+_MadeFrom = tuple[object, object, object]
+
+
+class _KnownClass:
+    """A class of proxies that the next connection to such a peer gets as well."""
+
+    __slots__ = ("_made_from", "_version", "cls")
+
+    def __init__(self, cls: type[BaseNetref], made_from: _MadeFrom) -> None:
+        self.cls = cls
+        self._made_from = made_from
+        # A type has no version until an attribute is looked up on it.
+        cls.__getattribute__  # noqa: B018
+        self._version = _rpyc.type_version(cls)
+
+    def is_made_from(self, made_from: _MadeFrom) -> bool:
+        """Whether the class would be made from the same, and nobody has changed it since."""
+        local, names, make = self._made_from
+        return (
+            local is made_from[0]
+            and names is made_from[1]
+            and make is made_from[2]
+            and self._version == _rpyc.type_version(self.cls) != 0
+        )
+
+
+_known_classes: dict[tuple[str, object], _KnownClass] = {}
+
+
+def _length_of(methods: Iterable[tuple[str, str | None]]) -> int:
+    """How many characters a peer has told of a class."""
+    return sum(len(str(name)) + len(str(doc)) for name, doc in methods)
+
+
+def _make_class(
+    name: str, local: type | None, methods: Iterable[tuple[str, str | None]]
+) -> type[BaseNetref]:
+    namespace: dict[str, Any] = {"__slots__": (), "__class__": NetrefClass(local)}
     for method, doc in methods:
         if str(method) not in LOCAL_ATTRS:
             namespace[str(method)] = _make_method(str(method), doc)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import itertools
+import operator
 import os
 import sys
 import threading
@@ -60,7 +61,7 @@ UNBOUND_THREAD_ID = 0
 """The thread id of messages that any thread may handle."""
 
 _connection_numbers: Iterator[int] = itertools.count(1)
-_LIMITS = (
+_limits_of = operator.itemgetter(
     "max_frame_size",
     "max_inflated_size",
     "max_backlog",
@@ -90,6 +91,19 @@ class Connection(Extensions):
     _lost_hint = ""
     """What the errors of a lost connection say in addition."""
 
+    _closed: bool
+    _closing: threading.Lock
+    _cleaned: threading.Lock
+    _channel: Any
+    _remote_root: Any
+    _last_traceback: types.TracebackType | None
+    _netref_classes_cache: dict[IdPack, type[BaseNetref]]
+    _bind_threads: bool
+    _threads: dict[int, Any]
+    _sendlock: threading.Lock
+    _send_queue: deque[bytes]
+    _recv_event: threading.Condition
+
     # Set by the services of classic mode, and by `connect_subproc`.
     modules: Any
     builtin: Any
@@ -106,34 +120,38 @@ class Connection(Extensions):
         channel: Any,
         config: dict[str, Any] | None = {},  # noqa: B006 - only read
     ) -> None:
-        self._closed = True
-        self._closing = threading.Lock()
-        self._cleaned = threading.Lock()
-        self._config = {**DEFAULT_CONFIG, **(config or {})}
-        if self._config["connid"] is None:
-            self._config["connid"] = f"conn{next(_connection_numbers)}"
-        self._channel = channel
+        settings = {**DEFAULT_CONFIG, **(config or {})}
+        if settings["connid"] is None:
+            settings["connid"] = f"conn{next(_connection_numbers)}"
+        # At once: `__setattr__` looks for hooks, and there are none among these.
+        self.__dict__.update(
+            _closed=True,
+            _closing=threading.Lock(),
+            _cleaned=threading.Lock(),
+            _channel=channel,
+            _remote_root=None,
+            _last_traceback=None,
+            _netref_classes_cache={},
+            _bind_threads=bool(settings["bind_threads"]),
+            _threads={},
+            _sendlock=threading.Lock(),
+            _send_queue=deque(),
+            _recv_event=threading.Condition(),
+        )
+        self._config = settings
         self._local_root = root
-        self._remote_root: Any = None
-        self._last_traceback: types.TracebackType | None = None
-        self._netref_classes_cache: dict[IdPack, type[BaseNetref]] = {}
-        self._bind_threads = bool(self._config["bind_threads"])
-        self._threads: dict[int, Any] = {}
-        self._sendlock = threading.Lock()
-        self._send_queue: deque[bytes] = deque()
-        self._recv_event = threading.Condition()
-        self._set_limits(*(self._config[key] for key in _LIMITS))
-        self._set_liveness(self._config["tcp_keepalive"], self._config["send_timeout"])
-        if self._config["unguessable_ids"]:
+        self._set_limits(*_limits_of(settings))
+        self._set_liveness(settings["tcp_keepalive"], settings["send_timeout"])
+        if settings["unguessable_ids"]:
             self._hide_addresses()
-        if self._config["protocol_version"] is not None:
-            self._speak(self._config["protocol_version"])
+        if settings["protocol_version"] is not None:
+            self._speak(settings["protocol_version"])
         if self._bind_threads:
             self._bind_to_threads()
         self._open()
         self._closed = False
-        if self._config["heartbeat"] is not None:
-            heartbeat.watch(self, self._config["heartbeat"])
+        if settings["heartbeat"] is not None:
+            heartbeat.watch(self, settings["heartbeat"])
 
     def _open(self) -> None:
         """Give the channel to the engine: natively if it is a plain one."""
@@ -474,6 +492,10 @@ _SOCKET_METHODS = {name: getattr(SocketStream, name) for name in _STREAM_METHODS
 _PIPE_METHODS = {name: getattr(PipeStream, name) for name in _STREAM_METHODS}
 
 
+_plain_versions: dict[type, int] = {}
+"""The versions of classes of which it is known that nobody replaced a member."""
+
+
 def _is_native(conn: Connection) -> bool:
     """Whether nothing is overridden or patched that the native path would go around.
 
@@ -482,8 +504,7 @@ def _is_native(conn: Connection) -> bool:
     cls = type(conn)
     return (
         not brine._extended()
-        and not conn.__dict__.get("_handlers_changed")
-        and _HOOKS.isdisjoint(conn.__dict__)
+        and _is_untouched(conn)
         and all(_plain_function(cls, name) is _ORIGINALS[name] for name in _HOOKS)
         and netref.syncreq is _original_syncreq
         and netref.asyncreq is _original_asyncreq
@@ -491,6 +512,12 @@ def _is_native(conn: Connection) -> bool:
         and AsyncResult is async_.AsyncResult is _rpyc.AsyncResult
         and dict(vars(AsyncResult)) == _RESULT_ORIGINALS
     )
+
+
+def _is_untouched(conn: Connection) -> bool:
+    """Whether nothing is overridden on the connection itself."""
+    own = conn.__dict__
+    return not own.get("_handlers_changed") and _HOOKS.isdisjoint(own)
 
 
 def _is_original(conn: Connection, name: str) -> bool:
@@ -501,7 +528,14 @@ def _is_plain(obj: object, cls: type, members: dict[str, Any]) -> bool:
     """Whether an object is exactly of a class whose members nobody replaced."""
     if type(obj) is not cls:
         return False
-    return all(getattr(cls, name) is member for name, member in members.items())
+    # Read before the members are: what changes while they are looked at counts.
+    version = _rpyc.type_version(cls)
+    if version and _plain_versions.get(cls) == version:
+        return True
+    plain = all(getattr(cls, name) is member for name, member in members.items())
+    if plain:
+        _plain_versions[cls] = version
+    return plain
 
 
 def _has_green_threads() -> bool:

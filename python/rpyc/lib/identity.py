@@ -8,6 +8,8 @@ import types
 from collections.abc import Container, ItemsView
 from typing import Any
 
+from rpyc import _rpyc
+
 _PLAIN_ROUTINES = frozenset(
     {
         types.FunctionType,
@@ -67,10 +69,13 @@ def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | 
     if issubclass(kind, type):
         for cls in reversed(obj.__mro__):  # type: ignore[attr-defined]
             attrs.update(vars(cls))
+        routines, texts = _routines(attrs), _NO_TEXTS
+    else:
+        routines, texts = _routines_of(kind, attrs)
     return {
-        name: _doc(attr)
-        for name, attr in attrs.items()
-        if name not in obj_attrs and _is_routine(attr)
+        name: texts[name] if name in texts and attrs[name].__doc__ is None else _doc(attrs[name])
+        for name in routines
+        if name not in obj_attrs
     }.items()
 
 
@@ -112,6 +117,38 @@ def _class_name(obj: object, kind: type) -> str:
         return f"{cls.__module__}.{cls.__name__}"
     except Exception:
         return f"{kind.__module__}.{kind.__name__}"
+
+
+_Routines = tuple[tuple[str, ...], dict[str, str | None]]
+
+_NO_TEXTS: dict[str, str | None] = {}
+
+_MOST_KINDS = 256
+
+_known_routines: dict[int, _Routines] = {}
+"""What :func:`_routines_of` found, by the version of the type. Keeps no object of the type alive."""
+
+
+def _routines_of(kind: type, attrs: dict[str, object]) -> _Routines:
+    """The names of a type's routines, and the texts of those that have none but an inherited one.
+
+    Each new connection asks for those of its root, and finding them takes long.
+    """
+    version = _rpyc.type_version(kind)
+    known = _known_routines.get(version) if version else None
+    if known is None:
+        routines = _routines(attrs)
+        texts = {name: _doc(attrs[name]) for name in routines if attrs[name].__doc__ is None}
+        known = routines, texts
+        if version:
+            if len(_known_routines) >= _MOST_KINDS:
+                _known_routines.clear()
+            _known_routines[version] = known
+    return known
+
+
+def _routines(attrs: dict[str, object]) -> tuple[str, ...]:
+    return tuple(name for name, attr in attrs.items() if _is_routine(attr))
 
 
 def _is_routine(attr: object) -> bool:
