@@ -166,8 +166,9 @@ class Connection(Extensions):
             self._open_channel(channel)
         elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
             fd = stream.fileno()
-            # A wait is then one system call. The stream's own methods work in either mode.
-            os.set_blocking(fd, True)
+            if stream.sock.gettimeout() is not None:
+                # A wait is then one system call. The stream's own methods work in either mode.
+                os.set_blocking(fd, True)
             threshold = channel.COMPRESSION_THRESHOLD if channel.compress else None
             self._open_socket(fd, threshold, self._config["busy_poll"])
             stream._engine_io = _EngineIO(self)
@@ -375,8 +376,10 @@ class Connection(Extensions):
         heartbeat.forget(self)
         root = self._local_root
         try:
-            with contextlib.suppress(EOFError):
+            try:  # noqa: SIM105 - this is quicker, and every connection comes by
                 self._channel.close()
+            except EOFError:
+                pass
             if root is not None:
                 root.on_disconnect(self)
         finally:
@@ -430,10 +433,12 @@ class _EngineIO:
     def __init__(self, conn: Connection) -> None:
         self._conn = weakref.ref(conn)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         conn = self._conn()
-        if conn is not None:
-            conn._finish()
+        if conn is None:
+            return False
+        conn._finish()
+        return True
 
 
 def _note_handlers(conn: Connection | None) -> None:

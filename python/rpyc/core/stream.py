@@ -27,6 +27,8 @@ _CLOSED_TEXT = "stream has been closed"
 
 _KEEPALIVE_SECONDS = 60
 
+_LAST_PORT = 0xFFFF
+
 
 class Stream:
     """The interface of a stream, and its context manager, which closes it.
@@ -105,7 +107,9 @@ ClosedFile: Any = _ClosedFile()
 class _EngineIO(Protocol):
     """The engine's hold on a stream that it drives by descriptor."""
 
-    def close(self) -> None: ...
+    def close(self) -> bool:
+        """Let go of the descriptor; whether that has shut the connection down."""
+        ...
 
 
 class SocketStream(Stream):
@@ -139,8 +143,10 @@ class SocketStream(Stream):
         """Connect a socket to the first address that ``host`` has, and return it."""
         if keepalive and keepalive < 1:
             raise ValueError("Keepalive minimal value is 1 second")
-        found = socket.getaddrinfo(host, port, family, socktype, proto)
-        family, socktype, proto, _, address = found[0]
+        address: Any = host, port
+        if not _is_address(host, port, family):
+            found = socket.getaddrinfo(host, port, family, socktype, proto)
+            family, socktype, proto, _, address = found[0]
         sock = socket_backoff_connect(family, socktype, proto, address, timeout, attempts)
         try:
             if nodelay:
@@ -210,15 +216,18 @@ class SocketStream(Stream):
 
     def close(self) -> None:
         """Shut down both directions and close the socket."""
-        _stop_engine(self)
+        is_down = _stop_engine(self)
         sock, self.sock = self.sock, ClosedFile
         if sock is ClosedFile:
             return
-        # Wakes a thread that is blocked in a read; close() alone does not.
-        with contextlib.suppress(Exception):
-            sock.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):
+        if not is_down:
+            # Wakes a thread that is blocked in a read; close() alone does not.
+            with contextlib.suppress(Exception):
+                sock.shutdown(socket.SHUT_RDWR)
+        try:  # noqa: SIM105 - this is quicker, and every connection comes by
             sock.close()
+        except OSError:
+            pass
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -478,9 +487,19 @@ def _would_block(error: Exception, mode: str) -> str | None:
     return None
 
 
-def _stop_engine(stream: SocketStream | PipeStream) -> None:
-    """Make the engine let go of a stream that it drives."""
+def _stop_engine(stream: SocketStream | PipeStream) -> bool:
+    """Make the engine let go of a stream that it drives; whether that has shut it down."""
     # A subclass may have its own constructor, and then the slot is empty.
     engine_io = getattr(stream, "_engine_io", None)
-    if engine_io is not None:
-        engine_io.close()
+    return engine_io is not None and bool(engine_io.close())
+
+
+def _is_address(host: object, port: object, family: int) -> bool:
+    """Whether host and port can be connected to as they are: looking them up takes longer than connecting."""
+    if type(host) is not str or type(port) is not int or family != socket.AF_INET:
+        return False
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return 0 <= port <= _LAST_PORT

@@ -63,6 +63,8 @@ def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | 
     itself. Names in ``obj_attrs`` are left out. (``protocol.md``, section 15.)
     """
     kind = type(obj)
+    # Read before the classes are: what changes meanwhile counts.
+    version = _rpyc.type_version(kind)
     attrs: dict[str, object] = {}
     for cls in reversed(kind.__mro__):
         attrs.update(vars(cls))
@@ -71,11 +73,11 @@ def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | 
             attrs.update(vars(cls))
         routines, texts = _routines(attrs), _NO_TEXTS
     else:
-        routines, texts = _routines_of(kind, attrs)
+        routines, texts = _routines_of(version, attrs)
     return {
         name: texts[name] if name in texts and attrs[name].__doc__ is None else _doc(attrs[name])
         for name in routines
-        if name not in obj_attrs
+        if name not in obj_attrs and name in attrs
     }.items()
 
 
@@ -129,12 +131,11 @@ _known_routines: dict[int, _Routines] = {}
 """What :func:`_routines_of` found, by the version of the type. Keeps no object of the type alive."""
 
 
-def _routines_of(kind: type, attrs: dict[str, object]) -> _Routines:
-    """The names of a type's routines, and the texts of those that have none but an inherited one.
+def _routines_of(version: int, attrs: dict[str, object]) -> _Routines:
+    """The names of the routines of a type of this version, and the texts of those that have none but an inherited one.
 
     Each new connection asks for those of its root, and finding them takes long.
     """
-    version = _rpyc.type_version(kind)
     known = _known_routines.get(version) if version else None
     if known is None:
         routines = _routines(attrs)

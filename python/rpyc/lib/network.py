@@ -76,15 +76,15 @@ def describe_peer(stream: object) -> str:
     """Name the other end of a stream, for people: an address, a path, or what kind of stream it is."""
     sock = getattr(stream, "sock", None)
     try:
-        address, own = sock.getpeername(), sock.getsockname()  # type: ignore[union-attr]
+        address = sock.getpeername()  # type: ignore[union-attr]
+        # Only the listening side of a Unix socket has a name.
+        path = address or sock.getsockname()  # type: ignore[union-attr]
     except (OSError, AttributeError, EOFError):
         # No socket, or one that has lost its peer already.
         return f"the peer of a {type(stream).__name__}"
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    # Only the listening side of a Unix socket has a name.
-    path = address or own
     return f"the peer on {os.fsdecode(path)}" if path else "the peer on a Unix socket"
 
 

@@ -219,8 +219,10 @@ class Server:
             )
             sock.close()
             return
-        sock.setblocking(True)
-        send_at_once(sock)
+        if sock.gettimeout() is not None:
+            sock.setblocking(True)
+        if self._socket_file is None:
+            send_at_once(sock)
         self.logger.info("accepted %s with fd %s", addrinfo, sock.fileno())
         self.clients.add(sock)
         if self._closed:
@@ -239,16 +241,18 @@ class Server:
         """Look after a client until it is gone."""
         served = sock
         try:
-            with self._as_own_thread():
-                admitted = self._authenticate(sock)
-                if admitted is None:
-                    return
-                served, credentials = admitted
-                self._serve_client(served, credentials)
+            # close() must not wait for the thread that it runs in.
+            self._own_thread.flag = True
+            admitted = self._authenticate(sock)
+            if admitted is None:
+                return
+            served, credentials = admitted
+            self._serve_client(served, credentials)
         except Exception:
             self.logger.exception("client connection terminated abruptly")
             raise
         finally:
+            self._own_thread.flag = False
             self._dismiss(sock, served)
 
     def _serve_client(self, sock: socket.socket, credentials: Any) -> None:
@@ -309,11 +313,11 @@ class Server:
 
     def _authenticate(self, sock: socket.socket) -> tuple[socket.socket, Any] | None:
         """Return the socket to serve and the credentials; ``None`` to serve it not."""
+        if self.authenticator is None:
+            return sock, None
         addrinfo = self._address_of(sock)
         if addrinfo is None:
             return None
-        if self.authenticator is None:
-            return sock, None
         timeout = self.protocol_config.get("endpoints_timeout", DEFAULT_CONFIG["endpoints_timeout"])
         handshake = self._handshakes.begin(sock)
         try:
@@ -355,9 +359,11 @@ class Server:
 
     def _dismiss(self, *socks: socket.socket) -> None:
         """Close the sockets of a client and forget them."""
-        for sock in socks:
-            hang_up(sock)
-            sock.close()
+        for sock in dict.fromkeys(socks):
+            # Its connection has closed it, most likely.
+            if sock.fileno() >= 0:
+                hang_up(sock)
+                sock.close()
             self.clients.discard(sock)
         if self._closed and not self.clients:
             self._drained.set()

@@ -76,10 +76,9 @@ def hang_up(sock: socket.socket) -> None:
 
 
 def send_at_once(sock: socket.socket) -> None:
-    """Let small writes leave immediately, where that is a choice."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Let small writes of a TCP socket leave immediately."""
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def is_loopback(host: str) -> bool:
