@@ -90,7 +90,7 @@ pub fn take_args<M: ObjectModel>(
         Label::Value => {
             let start = reader.position();
             if let Token::Tuple(count) = reader.token().map_err(ProtocolError::from)? {
-                return (0..count).map(|_| model.read_plain(reader)).collect();
+                return reader.items(count, |reader| model.read_plain(reader));
             }
             reader.rewind(start);
             model.read_plain(reader)?
@@ -175,9 +175,9 @@ fn take_items<M: ObjectModel>(
 ) -> Result<Vec<M::Value>, M::Error> {
     let at = reader.position();
     match reader.token().map_err(ProtocolError::from)? {
-        Token::Tuple(count) => (0..count)
-            .map(|_| take_at_depth(model, reader, depth + 1))
-            .collect(),
+        Token::Tuple(count) => {
+            reader.items(count, |reader| take_at_depth(model, reader, depth + 1))
+        }
         other => Err(unexpected("a tuple of boxed values", other, at).into()),
     }
 }

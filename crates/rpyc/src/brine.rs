@@ -47,6 +47,7 @@ fn read_at_depth(reader: &mut Reader<'_, Bytes>, depth: usize) -> Result<Value, 
         return Err(DecodeError::TooDeep);
     }
     let at = reader.position();
+    let read = |reader: &mut Reader<'_, Bytes>| read_at_depth(reader, depth + 1);
     Ok(match reader.token()? {
         Token::None => Value::None,
         Token::NotImplemented => Value::NotImplemented,
@@ -63,28 +64,14 @@ fn read_at_depth(reader: &mut Reader<'_, Bytes>, depth: usize) -> Result<Value, 
         Token::Bytes(bytes) => Value::Bytes(Bytes::copy_from_slice(bytes)),
         Token::Bulk(index) => Value::Bytes(reader.bulk(index).cloned().unwrap_or_default()),
         Token::Str(text) => Value::Str(text.to_owned()),
-        Token::Tuple(count) => Value::Tuple(read_items(reader, count, depth)?),
-        Token::FrozenSet(count) => Value::FrozenSet(read_items(reader, count, depth)?),
-        Token::Slice => {
-            let mut part = || read_at_depth(reader, depth + 1);
-            Value::Slice(Box::new(Slice {
-                start: part()?,
-                stop: part()?,
-                step: part()?,
-            }))
-        }
+        Token::Tuple(count) => Value::Tuple(reader.items(count, read)?),
+        Token::FrozenSet(count) => Value::FrozenSet(reader.items(count, read)?),
+        Token::Slice => Value::Slice(Box::new(Slice {
+            start: read(reader)?,
+            stop: read(reader)?,
+            step: read(reader)?,
+        })),
     })
-}
-
-fn read_items(
-    reader: &mut Reader<'_, Bytes>,
-    count: usize,
-    depth: usize,
-) -> Result<Vec<Value>, DecodeError> {
-    // Grown as items are read: a count is believed only as far as the bytes go.
-    (0..count)
-        .map(|_| read_at_depth(reader, depth + 1))
-        .collect()
 }
 
 fn write_at_depth(

@@ -95,6 +95,9 @@ impl AsyncResult {
 
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<Value> {
         self.taken = true;
+        if let Some(outcome) = self.slot.take() {
+            return outcome.into_result();
+        }
         if let Some(link) = self.peer.wire().link() {
             let Self {
                 peer, seq, slot, ..

@@ -8,6 +8,7 @@
 //! more bytes than needed, an immediate int as text). Short reads, odd slice payloads and odd
 //! number texts are refused: RPyC never produces them.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use super::tag;
@@ -17,6 +18,9 @@ pub const MAX_INT_DIGITS: usize = 4300;
 
 /// So many digits fit an `i64`, whatever they are.
 const SAFE_DIGITS: usize = 18;
+
+/// So many items have room from the start.
+const FIRST_ITEMS: usize = 4;
 
 /// One step of a brine value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -353,6 +357,24 @@ impl<'a, B> Reader<'a, B> {
                 at,
             }),
         }
+    }
+
+    /// Reads `count` values by `read`. Room is made as they come: a count is believed only as far as
+    /// the bytes go.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    #[inline]
+    pub fn items<T, E>(
+        &mut self,
+        count: usize,
+        mut read: impl FnMut(&mut Self) -> Result<T, E>,
+    ) -> Result<Vec<T>, E> {
+        let mut items = Vec::with_capacity(count.min(FIRST_ITEMS));
+        for _ in 0..count {
+            items.push(read(self)?);
+        }
+        Ok(items)
     }
 
     #[inline]
