@@ -24,7 +24,7 @@ use model::Model;
 pub(crate) use peer::Peer;
 pub(crate) use perform::guarded;
 #[cfg(feature = "tokio")]
-pub(crate) use perform::{Handled, Role};
+pub(crate) use perform::{Handled, Role, Seq};
 pub(crate) use request::{Request, name_of, wait_for};
 pub(crate) use wire::Wire;
 

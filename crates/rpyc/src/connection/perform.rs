@@ -10,6 +10,7 @@ use rpyc_proto::exports::Released;
 use rpyc_proto::message::Dialect;
 use rpyc_proto::session::Event;
 use rpyc_proto::wire::Payload;
+use smallvec::SmallVec;
 
 use super::Peer;
 use super::model::{Model, Stop};
@@ -29,6 +30,9 @@ pub(crate) trait Role {
     fn before_call(&mut self);
 }
 
+/// An encoded sequence number of the peer's. Longer ones than RPyC gives are allowed.
+pub(crate) type Seq = SmallVec<[u8; 16]>;
+
 /// What became of a message.
 pub(crate) enum Handled {
     /// All of it is done, or queued.
@@ -36,7 +40,7 @@ pub(crate) enum Handled {
     /// A method goes on: its outcome is the answer to the request with this sequence number.
     Later {
         /// The encoded sequence number.
-        seq: Vec<u8>,
+        seq: Seq,
         /// The outcome.
         future: LaterReply,
     },
@@ -56,7 +60,7 @@ impl Peer {
         let event = self.wire.session().lock().handle(&payload);
         match event.map_err(EndCause::Message)? {
             Event::Request { seq, body } => {
-                let seq = payload.head.get(seq).unwrap_or_default().to_vec();
+                let seq = Seq::from_slice(payload.head.get(seq).unwrap_or_default());
                 return self.perform(payload, seq, body, role);
             }
             Event::Answer {
@@ -101,7 +105,7 @@ impl Peer {
     fn perform(
         self: &Arc<Self>,
         payload: Payload<Bytes>,
-        seq: Vec<u8>,
+        seq: Seq,
         body: usize,
         role: &mut impl Role,
     ) -> Result<Handled, EndCause> {

@@ -11,6 +11,9 @@ use crate::transport::SendQueue;
 /// With this many bytes queued, a thread that queues more waits for the sender.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
 
+/// Room for so many frames is kept when they have left.
+const KEPT_FRAMES: usize = 64;
+
 /// What became of an attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flushed {
@@ -242,14 +245,18 @@ impl<B: AsRef<[u8]>> Sender<'_, B> {
             return true;
         }
         let mut state = self.outbox.state.lock();
-        if state.queue.frames.is_empty() {
+        // The outbox gets the empty queue back, and need not make room for each frame anew.
+        std::mem::swap(&mut self.queue, &mut state.queue);
+        if self.queue.frames.is_empty() {
+            if state.queue.frames.capacity() > KEPT_FRAMES {
+                state.queue = SendQueue::default();
+            }
             state.sending = false;
             self.active = false;
             drop(state);
             self.outbox.room.notify_all();
             return false;
         }
-        self.queue = std::mem::take(&mut state.queue);
         if state.bytes > HIGH_WATER {
             self.outbox.room.notify_all();
         }

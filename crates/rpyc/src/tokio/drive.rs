@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use super::wire::RuntimeWire;
 use crate::brine::BytesBuffer;
-use crate::connection::{Handled, Peer, Role, Wire, guarded};
+use crate::connection::{Handled, Peer, Role, Seq, Wire, guarded};
 use crate::error::Exception;
 use crate::link::{EndCause, Inbox};
 use crate::object::LaterReply;
@@ -219,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
 /// Polls an asynchronous method once, in the order of the requests. If it is not done, it goes on in
 /// a task of its own.
-fn go_on(peer: &Arc<Peer>, wire: &RuntimeWire, seq: Vec<u8>, mut future: LaterReply) {
+fn go_on(peer: &Arc<Peer>, wire: &RuntimeWire, seq: Seq, mut future: LaterReply) {
     let mut context = Context::from_waker(Waker::noop());
     if let Poll::Ready(outcome) = poll_guarded(&mut future, &mut context) {
         peer.reply(&seq, outcome);
