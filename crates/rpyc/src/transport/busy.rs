@@ -43,6 +43,8 @@ const GAP: Duration = Duration::from_micros(200);
 const GAP_MEMORY: Duration = Duration::from_millis(100);
 /// How long contention forbids polling: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// In a pause, only one of so many waits looks whether it is over.
+const UNWATCHED: u32 = 16;
 /// What calm for so long says about contention before: nothing of interest any more.
 const CALM: Duration = Duration::from_secs(1);
 /// After so many polls the state of the machine is looked up again: that takes some microseconds.
@@ -78,6 +80,8 @@ struct History {
     /// When the last pause ends, or has ended.
     resumes: Option<Instant>,
     next_pause: Duration,
+    /// Waits in a pause for which the clock is not even read.
+    unwatched: u32,
     /// Polls until the state of the machine is looked up.
     unchecked: u32,
 }
@@ -101,8 +105,18 @@ impl BusyPoll {
                 polling: None,
             };
         }
+        let mut history = self.history.lock();
+        if history.unwatched > 0 {
+            history.unwatched -= 1;
+            return Wait {
+                busy: self,
+                started: None,
+                polling: None,
+            };
+        }
         let now = Instant::now();
-        let polls = self.history.lock().may_poll(now, is_calm) && claim();
+        let polls = history.may_poll(now, is_calm) && claim();
+        drop(history);
         Wait {
             busy: self,
             started: Some(now),
@@ -118,7 +132,7 @@ impl BusyPoll {
 #[derive(Debug)]
 pub(super) struct Wait<'a> {
     busy: &'a BusyPoll,
-    /// `None`: polling is off.
+    /// `None`: polling is off, or paused.
     started: Option<Instant>,
     polling: Option<Polling>,
 }
@@ -201,6 +215,7 @@ impl History {
             last_gap: None,
             resumes: None,
             next_pause: PAUSE.0,
+            unwatched: 0,
             unchecked: 0,
         }
     }
@@ -215,6 +230,7 @@ impl History {
             return false;
         }
         if self.resumes.is_some_and(|resumes| now < resumes) {
+            self.unwatched = UNWATCHED;
             return false;
         }
         if self.unchecked == 0 {
