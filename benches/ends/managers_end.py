@@ -56,7 +56,8 @@ def serve(transport: str, path: str) -> None:
     Manager.register("bench", callable=lambda: bench)
     server = Manager(address=path if transport == "unix" else ("127.0.0.1", 0), authkey=KEY).get_server()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = path if transport == "unix" else f"127.0.0.1:{server.address[1]}"  # type: ignore[index]
+    bound: Any = server.address
+    address = path if transport == "unix" else f"127.0.0.1:{bound[1]}"
     say(address=address, version=platform.python_version(), python=platform.python_version())
     wait_for_end()
 

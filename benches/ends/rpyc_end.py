@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import platform
 import sys
@@ -253,10 +254,8 @@ def keeping(instances: Any) -> Workload:
 
 def obtaining(array: Any) -> Workload:
     """A copy of a remote NumPy array."""
-    try:
-        import numpy  # noqa: F401
-    except ImportError:
-        raise Missing("NumPy is not installed") from None
+    if importlib.util.find_spec("numpy") is None:
+        raise Missing("NumPy is not installed")
     copy = rpyc.utils.classic.obtain(array)
     require((type(copy).__name__, copy.nbytes), ("ndarray", 16 * MIB))
     return Workload(repeated(lambda: rpyc.utils.classic.obtain(array)), long=True)
