@@ -50,7 +50,8 @@ INSTALLED_STAMP := $(VENV)/.installed
 BENCH_STAMP := $(BENCH_VENV)/.ready
 
 DENY_VERSION := 0.20.2
-DENY_BIN := $(CURDIR)/target/tools/bin
+PUBLIC_API_VERSION := 0.52.0
+TOOLS_BIN := $(CURDIR)/target/tools/bin
 DENY_CHECK := cargo deny --log-level error check bans licenses sources
 
 # What the native path and the Python path must agree on.
@@ -65,7 +66,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo lint deny test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
+.PHONY: help venv rival build demo lint deny public-api test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
 # Long, and about the engine and the rules, which no version of Python changes: run with one version only.
 ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, fault_matrix heartbeat hostile_limits parity policy_matrix ssh stress))
@@ -112,10 +113,16 @@ lint: $(INSTALLED_STAMP) ## formatting, clippy, rustdoc, mypy, stubtest, ruff
 
 # A tool of 400 crates, two minutes to build: so it is not a part of `make lint` where it is not there already.
 deny: ## licences, sources and duplicates of the dependencies (deny.toml); builds cargo-deny first
-	@command -v cargo-deny >/dev/null 2>&1 || [ -x $(DENY_BIN)/cargo-deny ] || \
+	@command -v cargo-deny >/dev/null 2>&1 || [ -x $(TOOLS_BIN)/cargo-deny ] || \
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/tools/build \
 		cargo install --quiet --locked cargo-deny@$(DENY_VERSION) --root target/tools
-	PATH=$(DENY_BIN):$$PATH $(DENY_CHECK)
+	PATH=$(TOOLS_BIN):$$PATH $(DENY_CHECK)
+
+public-api: ## the public API of the crate rpyc into crates/rpyc/public-api.txt; builds cargo-public-api first, needs nightly
+	@command -v cargo-public-api >/dev/null 2>&1 || [ -x $(TOOLS_BIN)/cargo-public-api ] || \
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_TARGET_DIR=target/tools/build \
+		cargo install --quiet --locked cargo-public-api@$(PUBLIC_API_VERSION) --root target/tools
+	PATH=$(TOOLS_BIN):$$PATH cargo public-api -p rpyc --features tokio,tls -sss > crates/rpyc/public-api.txt
 
 # The extension is tested through Python: as a test binary of its own it would need a libpython to link with, which many
 # machines lack.

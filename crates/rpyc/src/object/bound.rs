@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::function::member_of_callable;
 use super::{Member, Method, Object, Reply};
 use crate::args::Args;
 use crate::connection::Connection;
 use crate::error::Exception;
-use crate::value::Value;
 
 /// What reading a method of an object yields: something to call later.
 pub(crate) struct BoundMethod {
@@ -44,11 +44,7 @@ impl Object for BoundMethod {
     }
 
     fn attribute(&self, _: &Connection, name: &str) -> Result<Member, Exception> {
-        match name {
-            "__call__" => Ok(Member::Method),
-            "__name__" => Ok(Member::Value(Value::Str(self.name.clone()))),
-            _ => Err(Exception::no_attribute("rpyc.Method", name)),
-        }
+        member_of_callable("rpyc.Method", &self.name, name)
     }
 
     fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {

@@ -127,11 +127,7 @@ impl<F: Fn(&Connection, Args) -> Reply + Send + Sync + 'static> Object for Funct
     }
 
     fn attribute(&self, _: &Connection, name: &str) -> Result<Member, Exception> {
-        match name {
-            "__call__" => Ok(Member::Method),
-            "__name__" => Ok(Member::Value(Value::Str(self.name.clone().into_owned()))),
-            _ => Err(Exception::no_attribute(CLASS, name)),
-        }
+        member_of_callable(CLASS, &self.name, name)
     }
 
     fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {
@@ -149,5 +145,18 @@ impl<F: Fn(&Connection, Args) -> Reply + Send + Sync + 'static> Object for Funct
 impl<F> std::fmt::Debug for Function<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "<function {}>", self.name)
+    }
+}
+
+/// What an object that is called and has a name shows of itself.
+pub(super) fn member_of_callable(
+    class: &'static str,
+    own_name: &str,
+    name: &str,
+) -> Result<Member, Exception> {
+    match name {
+        "__call__" => Ok(Member::Method),
+        "__name__" => Ok(Member::Value(Value::Str(own_name.to_owned()))),
+        _ => Err(Exception::no_attribute(class, name)),
     }
 }
