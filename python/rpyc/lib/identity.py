@@ -68,17 +68,11 @@ def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | 
     attrs: dict[str, object] = {}
     for cls in reversed(kind.__mro__):
         attrs.update(vars(cls))
-    if issubclass(kind, type):
-        for cls in reversed(obj.__mro__):  # type: ignore[attr-defined]
-            attrs.update(vars(cls))
-        routines, texts = _routines(attrs), _NO_TEXTS
-    else:
-        routines, texts = _routines_of(version, attrs)
-    return {
-        name: texts[name] if name in texts and attrs[name].__doc__ is None else _doc(attrs[name])
-        for name in routines
-        if name not in obj_attrs and name in attrs
-    }.items()
+    if not issubclass(kind, type):
+        return _methods_of(version, obj_attrs, attrs).items()
+    for cls in reversed(obj.__mro__):  # type: ignore[attr-defined]
+        attrs.update(vars(cls))
+    return _methods(obj_attrs, attrs).items()
 
 
 def hasattr_static(obj: object, attr: str) -> bool:
@@ -121,35 +115,44 @@ def _class_name(obj: object, kind: type) -> str:
         return f"{kind.__module__}.{kind.__name__}"
 
 
-_Routines = tuple[tuple[str, ...], dict[str, str | None]]
-
-_NO_TEXTS: dict[str, str | None] = {}
+_Methods = dict[str, "str | None"]
 
 _MOST_KINDS = 256
 
-_known_routines: dict[int, _Routines] = {}
-"""What :func:`_routines_of` found, by the version of the type. Keeps no object of the type alive."""
+_known_methods: dict[int, tuple[Container[str], list[str | None], _Methods]] = {}
+"""By the version of a type: the names to leave out, the texts as its methods have them, and what there
+is to tell. Keeps no object of the type alive."""
 
 
-def _routines_of(version: int, attrs: dict[str, object]) -> _Routines:
-    """The names of the routines of a type of this version, and the texts of those that have none but an inherited one.
+def _methods_of(version: int, obj_attrs: Container[str], attrs: dict[str, object]) -> _Methods:
+    """The methods among the attributes of a type of this version (0: unknown).
 
     Each new connection asks for those of its root, and finding them takes long.
     """
-    known = _known_routines.get(version) if version else None
-    if known is None:
-        routines = _routines(attrs)
-        texts = {name: _doc(attrs[name]) for name in routines if attrs[name].__doc__ is None}
-        known = routines, texts
-        if version:
-            if len(_known_routines) >= _MOST_KINDS:
-                _known_routines.clear()
-            _known_routines[version] = known
-    return known
+    known = _known_methods.get(version)
+    if known is not None:
+        left_out, texts, methods = known
+        # A text can change without its type.
+        if left_out is obj_attrs and _texts(methods, attrs) == texts:
+            return methods
+    methods = _methods(obj_attrs, attrs)
+    if version and type(obj_attrs) is frozenset:
+        if len(_known_methods) >= _MOST_KINDS:
+            _known_methods.clear()
+        _known_methods[version] = obj_attrs, _texts(methods, attrs), methods
+    return methods
 
 
-def _routines(attrs: dict[str, object]) -> tuple[str, ...]:
-    return tuple(name for name, attr in attrs.items() if _is_routine(attr))
+def _texts(methods: _Methods, attrs: dict[str, object]) -> list[str | None]:
+    return [attrs[name].__doc__ for name in methods if name in attrs]
+
+
+def _methods(obj_attrs: Container[str], attrs: dict[str, object]) -> _Methods:
+    return {
+        name: _doc(attr)
+        for name, attr in attrs.items()
+        if name not in obj_attrs and _is_routine(attr)
+    }
 
 
 def _is_routine(attr: object) -> bool:

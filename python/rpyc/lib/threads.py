@@ -15,12 +15,36 @@ SPAWN_THREAD_PREFIX = "RpycSpawnThread"
 
 def spawn(func: Callable[..., object], /, *args: Any, **kwargs: Any) -> threading.Thread:
     """Start a daemon thread that runs ``func(*args, **kwargs)``, and return it."""
-    parts = (SPAWN_THREAD_PREFIX, *map(str, get_id_pack(func)))
-    thread = threading.Thread(
-        name="-".join(parts), target=func, args=args, kwargs=kwargs, daemon=True
-    )
+    thread = _thread(func, *args, **kwargs)
     thread.start()
     return thread
+
+
+def launch(func: Callable[..., object], /, *args: Any) -> None:
+    """Start a daemon thread that runs ``func(*args)``, and go on before it runs.
+
+    :func:`spawn` returns when the thread runs. For one that accepts clients these are two changes of
+    threads for each client, which take longer than serving a call.
+    """
+    thread = _thread(func, *args)
+    # What `start` waits for. Where it waits for something else, this does nothing.
+    thread._started = _NotAwaited()  # type: ignore[attr-defined]
+    thread.start()
+
+
+class _NotAwaited(threading.Event):
+    """An event for which nobody waits."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return at once."""
+        return True
+
+
+def _thread(func: Callable[..., object], /, *args: Any, **kwargs: Any) -> threading.Thread:
+    parts = (SPAWN_THREAD_PREFIX, *map(str, get_id_pack(func)))
+    return threading.Thread(
+        name="-".join(parts), target=func, args=args, kwargs=kwargs, daemon=True
+    )
 
 
 def spawn_waitready(

@@ -49,6 +49,8 @@ const UNWATCHED: u32 = 16;
 const CALM: Duration = Duration::from_secs(1);
 /// After so many polls the state of the machine is looked up again: that takes some microseconds.
 const LOOK_UP_EVERY: u32 = 256;
+/// How long a look-up counts for all sockets of the process: it takes as long as a short call.
+const CROWD_MEMORY: Duration = Duration::from_millis(5);
 
 /// Threads of this process that poll right now.
 static POLLING: AtomicU32 = AtomicU32::new(0);
@@ -333,6 +335,24 @@ fn once(cell: &AtomicU32, count: impl FnOnce() -> u32) -> u32 {
 /// Whether more threads want to run, on the whole machine, than it has cores. Where the kernel does
 /// not tell: no.
 fn is_crowded() -> bool {
+    /// When this was looked up last, and what was found.
+    static LAST: Mutex<Option<(Instant, bool)>> = Mutex::new(None);
+    let now = Instant::now();
+    // Never waited for: a thread that held it may not have come along with a fork.
+    let last = LAST.try_lock().and_then(|last| *last);
+    if let Some((then, found)) = last
+        && now.saturating_duration_since(then) < CROWD_MEMORY
+    {
+        return found;
+    }
+    let found = look_for_crowd();
+    if let Some(mut last) = LAST.try_lock() {
+        *last = Some((now, found));
+    }
+    found
+}
+
+fn look_for_crowd() -> bool {
     static ONLINE: AtomicU32 = AtomicU32::new(0);
     let Ok(load) = std::fs::read_to_string("/proc/loadavg") else {
         return false;

@@ -202,6 +202,11 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         if self.tcp && self.received.load(Ordering::Relaxed) {
             // We wait again without having sent anything. A peer with Nagle's algorithm on holds its
             // next small segment until this acknowledgement, which the kernel would delay by 40 ms.
+            // If more is here already the peer holds nothing, and a segment of its own for the
+            // acknowledgement would be in vain.
+            if let Some(received) = self.look(&fd, inbox)? {
+                return Ok(received);
+            }
             sockopt::set_tcp_quickack(&fd, true)?;
         }
         let mut wait = self.busy.begin(timeout);

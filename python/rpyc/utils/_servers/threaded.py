@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from rpyc.lib import spawn
+from rpyc.lib.threads import launch
 from rpyc.utils._servers.base import Server
 
 
@@ -17,7 +17,7 @@ class ThreadedServer(Server):
 
     def _accept_method(self, sock: socket.socket) -> None:
         try:
-            spawn(self._authenticate_and_serve_client, sock)
+            launch(self._authenticate_and_serve_client, sock)
         except RuntimeError as exc:
             self.logger.error("client turned away: %s", exc)
             self._dismiss(sock)
