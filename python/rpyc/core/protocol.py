@@ -27,15 +27,14 @@ from typing import TYPE_CHECKING, Any
 from rpyc import _rpyc
 from rpyc.core import async_, brine, consts, netref
 from rpyc.core._connection import heartbeat
-from rpyc.core._connection.config import DEFAULT_CONFIG, STRICT
+from rpyc.core._connection.config import DEFAULT_CONFIG, FACTS, STRICT, shared
 from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.extensions import Extensions
 from rpyc.core._connection.handlers import Handler, Handlers
 from rpyc.core._connection.limits import TimeLimit
-from rpyc.core._connection.views import ReadLock
+from rpyc.core._connection.views import ReadLock, on_demand
 from rpyc.core.async_ import AsyncResult
 from rpyc.core.channel import Channel
-from rpyc.core.netref import BaseNetref, IdPack
 from rpyc.core.stream import PipeStream, SocketStream
 from rpyc.lib import Timeout, get_id_pack, spawn
 from rpyc.lib.network import describe_peer
@@ -61,6 +60,7 @@ UNBOUND_THREAD_ID = 0
 """The thread id of messages that any thread may handle."""
 
 _connection_numbers: Iterator[int] = itertools.count(1)
+_NO_FACTS = dict.fromkeys(FACTS)
 _limits_of = operator.itemgetter(
     "max_frame_size",
     "max_inflated_size",
@@ -93,16 +93,10 @@ class Connection(Extensions):
 
     _closed: bool
     _closing: threading.Lock
-    _cleaned: threading.Lock
     _channel: Any
     _remote_root: Any
     _last_traceback: types.TracebackType | None
-    _netref_classes_cache: dict[IdPack, type[BaseNetref]]
     _bind_threads: bool
-    _threads: dict[int, Any]
-    _sendlock: threading.Lock
-    _send_queue: deque[bytes]
-    _recv_event: threading.Condition
 
     # Set by the services of classic mode, and by `connect_subproc`.
     modules: Any
@@ -121,24 +115,20 @@ class Connection(Extensions):
         config: dict[str, Any] | None = {},  # noqa: B006 - only read
     ) -> None:
         settings = {**DEFAULT_CONFIG, **(config or {})}
-        if settings["connid"] is None:
-            settings["connid"] = f"conn{next(_connection_numbers)}"
+        facts = [settings.get(name) for name in FACTS]
+        if facts[0] is None:
+            facts[0] = f"conn{next(_connection_numbers)}"
+        settings.update(_NO_FACTS)
+        self._share_config(shared(settings), *facts)
         # At once: `__setattr__` looks for hooks, and there are none among these.
         self.__dict__.update(
             _closed=True,
             _closing=threading.Lock(),
-            _cleaned=threading.Lock(),
             _channel=channel,
             _remote_root=None,
             _last_traceback=None,
-            _netref_classes_cache={},
             _bind_threads=bool(settings["bind_threads"]),
-            _threads={},
-            _sendlock=threading.Lock(),
-            _send_queue=deque(),
-            _recv_event=threading.Condition(),
         )
-        self._config = settings
         self._local_root = root
         self._set_limits(*_limits_of(settings))
         self._set_liveness(settings["tcp_keepalive"], settings["send_timeout"])
@@ -161,7 +151,7 @@ class Connection(Extensions):
         stream: Any = getattr(channel, "stream", None)
         self._peer = describe_peer(stream)
         if isinstance(channel, Channel):
-            channel.limit(self._config["max_frame_size"], self._config["max_inflated_size"])
+            channel.limit(self._settings["max_frame_size"], self._settings["max_inflated_size"])
         if not _is_plain(channel, Channel, _CHANNEL_MEMBERS):
             self._open_channel(channel)
         elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
@@ -170,7 +160,7 @@ class Connection(Extensions):
                 # A wait is then one system call. The stream's own methods work in either mode.
                 os.set_blocking(fd, True)
             threshold = channel.COMPRESSION_THRESHOLD if channel.compress else None
-            self._open_socket(fd, threshold, self._config["busy_poll"])
+            self._open_socket(fd, threshold, self._settings["busy_poll"])
             stream._engine_io = _EngineIO(self)
         elif _is_plain(stream, PipeStream, _PIPE_METHODS):
             self._open_pipe(stream.incoming.fileno(), stream.outgoing.fileno())
@@ -344,17 +334,17 @@ class Connection(Extensions):
                 return
             self._closed = True
         try:
-            before_closed = self._config.get("before_closed")
+            before_closed = self._settings.get("before_closed")
             if before_closed is not None:
                 before_closed(self.root)
             self._lift_request_limit()
-            with self.timeout(self._config["close_timeout"]):
+            with self.timeout(self._settings["close_timeout"]):
                 self.sync_request(consts.HANDLE_CLOSE)
         except (EOFError, TimeoutError):
             # The peer hangs up instead of answering, or is gone already.
             pass
         except Exception:
-            if not self._config["close_catchall"]:
+            if not self._settings["close_catchall"]:
                 raise
         finally:
             self._cleanup()
@@ -369,7 +359,9 @@ class Connection(Extensions):
 
     def _cleanup(self, _anyway: bool = True) -> None:
         """Let go of everything. The local root is told, once."""
-        if (self._closed and not _anyway) or not self._cleaned.acquire(blocking=False):
+        mine = object()
+        # The first one's stays, in one step, and no lock is held where a signal may interrupt.
+        if (self._closed and not _anyway) or self.__dict__.setdefault("_cleaned", mine) is not mine:
             return
         self._closed = True
         self._finish()
@@ -384,7 +376,7 @@ class Connection(Extensions):
                 root.on_disconnect(self)
         finally:
             self._clear_tables()
-            self._netref_classes_cache.clear()
+            self.__dict__.pop("_netref_classes_cache", None)
             self._local_root = None
             self._remote_root = None
 
@@ -418,6 +410,12 @@ class Connection(Extensions):
     @property
     def _recvlock(self) -> ReadLock:
         return ReadLock(self)
+
+    # The engine needs none of these.
+    _sendlock = on_demand("_sendlock", threading.Lock)
+    _send_queue = on_demand("_send_queue", deque)
+    _recv_event = on_demand("_recv_event", threading.Condition)
+    _threads = on_demand("_threads", dict)
 
     @property
     def _seqcounter(self) -> Iterator[int]:

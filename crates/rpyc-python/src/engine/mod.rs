@@ -2,9 +2,10 @@
 //!
 //! It holds what a connection is made of (the link, the tables) and offers the primitives that the
 //! Python class is written in: for [opening](opening), [serving](serving), the [tables](tables) and the
-//! [extensions](extensions).
+//! [extensions](extensions), and for its [configuration](configuration).
 //! Methods whose names start with an underscore are for that class.
 
+mod configuration;
 mod extensions;
 mod opening;
 mod serving;
@@ -46,6 +47,7 @@ use crate::result::seconds;
 use crate::threads;
 use crate::transport::PyTransport;
 use crate::waiter::Waiter;
+use configuration::Configuration;
 use opening::Liveness;
 pub(crate) use opening::duplicate;
 
@@ -60,7 +62,7 @@ pub(crate) struct Engine {
     pub(crate) exports: Mutex<Exports<Py<PyAny>>>,
     /// Proxies of the peer's objects.
     pub(crate) proxies: Proxies,
-    config: Mutex<Py<PyDict>>,
+    config: Mutex<Configuration>,
     local_root: Mutex<Option<Py<PyAny>>>,
     native: Native,
     /// The threshold of compression in bytes; None: never.
@@ -133,10 +135,6 @@ impl Engine {
     /// Whether ids on the wire must not tell addresses.
     pub(crate) fn hides_addresses(&self) -> bool {
         self.hides_addresses.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
-        self.config.lock().bind(py).clone()
     }
 
     pub(crate) fn local_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
@@ -405,7 +403,7 @@ impl Engine {
             link: OnceLock::new(),
             exports: Mutex::default(),
             proxies: Proxies::default(),
-            config: Mutex::new(PyDict::new(py).unbind()),
+            config: Mutex::new(PyDict::new(py).unbind().into()),
             local_root: Mutex::new(None),
             native: Native::default(),
             compress: OnceLock::new(),
@@ -424,17 +422,6 @@ impl Engine {
         }
     }
 
-    #[getter(_config)]
-    fn get_config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
-        self.config(py)
-    }
-
-    #[setter(_config)]
-    fn set_config(&self, config: Py<PyDict>) {
-        let replaced = std::mem::replace(&mut *self.config.lock(), config);
-        drop(replaced);
-    }
-
     #[getter(_local_root)]
     fn get_local_root<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         self.local_root(py)
@@ -449,7 +436,7 @@ impl Engine {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A table that is locked right now is simply taken to be in use.
         if let Some(config) = self.config.try_lock() {
-            visit.call(&*config)?;
+            config.traverse(&visit)?;
         }
         if let Some(root) = self.local_root.try_lock() {
             visit.call(&*root)?;

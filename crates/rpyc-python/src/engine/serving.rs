@@ -101,6 +101,13 @@ impl Engine {
         self.link.get().is_some_and(Link::has_input)
     }
 
+    /// Gives up memory that nothing is in, as nobody will wait on the connection for some time.
+    fn _rest(&self) {
+        if let Some(link) = self.link.get() {
+            link.rest();
+        }
+    }
+
     /// Whether a thread is reading from the connection.
     #[getter]
     fn _is_being_read(&self) -> bool {

@@ -1,9 +1,15 @@
 //! What was received and not handled yet.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use rpyc_proto::limits::Limits;
 use rpyc_proto::wire::{BulkBuffer, Deframer, FrameError, Payload};
+
+thread_local! {
+    /// Memory to receive into, which an inbox at rest has given up.
+    static WINDOW: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
 
 /// Received bytes and payloads, in order of arrival.
 #[derive(Debug)]
@@ -31,27 +37,26 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
         }
     }
 
-    /// Lends memory to receive into, which [`return_window`](Self::return_window) of another inbox
-    /// gave, unless it has some.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn lend_window(&mut self, window: &mut Option<Box<[u8]>>) {
-        if self.deframer.wants_window()
-            && let Some(window) = window.take()
-        {
-            self.deframer.lend_window(window);
+    /// Gives up memory that nothing is in: a connection at rest needs none. What bytes are received
+    /// into is kept for the next inbox that this thread receives into.
+    pub(crate) fn rest(&mut self) {
+        if let Some(window) = self.deframer.return_window() {
+            let _ = WINDOW.try_with(|spare| spare.set(Some(window)));
         }
-    }
-
-    /// Takes the memory to receive into away, if no bytes are in it.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn return_window(&mut self) -> Option<Box<[u8]>> {
-        self.deframer.return_window()
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
     }
 
     /// Where the next received bytes go. Never empty.
     pub fn space(&mut self) -> &mut [u8] {
         if self.deframer.is_stuck() {
             self.absorb();
+        }
+        if self.deframer.wants_window()
+            && let Ok(Some(window)) = WINDOW.try_with(Cell::take)
+        {
+            self.deframer.lend_window(window);
         }
         self.deframer.space()
     }
@@ -142,5 +147,44 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
     #[must_use]
     pub fn held(&self) -> usize {
         self.ready_bytes + self.deframer.buffered()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::brine::BytesBuffer;
+
+    /// The frame of a payload of one byte.
+    const FRAME: [u8; 7] = [0, 0, 0, 1, 0, b'a', b'\n'];
+
+    fn receive(inbox: &mut Inbox<BytesBuffer>, bytes: &[u8]) {
+        inbox.space()[..bytes.len()].copy_from_slice(bytes);
+        inbox.filled(bytes.len());
+    }
+
+    #[test]
+    fn inboxes_at_rest_share_the_memory_to_receive_into() {
+        let mut inboxes = [(); 2].map(|()| Inbox::new(Limits::default(), 0));
+        let mut places = Vec::new();
+        for inbox in &mut inboxes {
+            receive(inbox, &FRAME);
+            places.push(inbox.space().as_ptr() as usize - FRAME.len());
+            let payload = inbox.take().unwrap().unwrap();
+            assert_eq!(payload.head, b"a");
+            inbox.rest();
+        }
+        assert_eq!(places[0], places[1]);
+    }
+
+    #[test]
+    fn what_was_received_stays() {
+        let mut inbox = Inbox::<BytesBuffer>::new(Limits::default(), 0);
+        receive(&mut inbox, &FRAME[..3]);
+        inbox.rest();
+        receive(&mut inbox, &FRAME[3..]);
+        assert!(inbox.settle());
+        inbox.rest();
+        assert_eq!(inbox.take().unwrap().unwrap().head, b"a");
     }
 }

@@ -189,6 +189,15 @@ impl<T: Transport, W> Link<T, W> {
             .is_some_and(|mut inbox| inbox.settle())
     }
 
+    /// Gives up memory that nothing is in: for a connection that nobody will wait on for some time.
+    /// The next wait takes some again.
+    pub fn rest(&self) {
+        // If the inbox is locked somebody is just reading it.
+        if let Some(mut inbox) = self.inbox.try_lock() {
+            inbox.rest();
+        }
+    }
+
     /// Has `callback` called when a thread stops waiting, leaves payloads that it received unread,
     /// and nobody else reads. For whoever serves only when the transport has something: these are in
     /// memory already. Can be set once; no lock is held when it is called.

@@ -10,7 +10,6 @@
 //! A connection at rest holds no memory for receiving: the buffer belongs to the worker thread, and
 //! is lent to whoever reads.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -40,11 +39,6 @@ const HIGH_WATER: usize = 8 * 1024 * 1024;
 const MAX_RUNNING: usize = 1024;
 /// How many pieces go into one system call.
 const MAX_PIECES: usize = 64;
-
-thread_local! {
-    /// Memory to receive into, lent to the connection that reads.
-    static WINDOW: RefCell<Option<Box<[u8]>>> = const { RefCell::new(None) };
-}
 
 /// One connection's bytes.
 pub(super) struct Driver<S> {
@@ -137,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     Poll::Pending => {}
                 }
             }
-            self.return_window();
+            self.inbox.rest();
             if wire.sleep(context.waker(), !written) {
                 return Poll::Pending;
             }
@@ -194,18 +188,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        WINDOW.with(|window| self.inbox.lend_window(&mut window.borrow_mut()));
         let mut buffer = ReadBuf::new(self.inbox.space());
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
         let count = buffer.filled().len();
         self.inbox.filled(count);
         Poll::Ready(Ok(count))
-    }
-
-    fn return_window(&mut self) {
-        if let Some(window) = self.inbox.return_window() {
-            WINDOW.with(|slot| slot.replace(Some(window)));
-        }
     }
 
     fn end_of_stream(&self) -> EndCause {

@@ -85,7 +85,7 @@ class Batch(_rpyc.Calls):
         while len(self._unanswered) > most:
             for result in self._unanswered[0]:
                 if not result._is_ready:
-                    _wait_for(result, self._conn._config["sync_request_timeout"])
+                    _wait_for(result, self._conn._settings["sync_request_timeout"])
             self._unanswered.popleft()
 
 

@@ -51,7 +51,7 @@ class Extensions(PortablePath):
         TimeoutError after ``sync_request_timeout``, EOFError if the connection ended.
         """
         if not self._knows_features:
-            asked = self._ask_features(self._config["sync_request_timeout"])
+            asked = self._ask_features(self._settings["sync_request_timeout"])
             if asked is not None:
                 asked.wait()
                 self._note_features(asked)

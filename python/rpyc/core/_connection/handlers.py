@@ -42,9 +42,9 @@ class Handlers(_rpyc.Engine):
     def _stays_local(self, error: BaseException) -> bool:
         """Whether an exception is for this process, not for the peer."""
         if type(error) is SystemExit:
-            return bool(self._config["propagate_SystemExit_locally"])
+            return bool(self._settings["propagate_SystemExit_locally"])
         if type(error) is KeyboardInterrupt:
-            return bool(self._config["propagate_KeyboardInterrupt_locally"])
+            return bool(self._settings["propagate_KeyboardInterrupt_locally"])
         return False
 
     def _serialize_exception(
@@ -112,7 +112,7 @@ class Handlers(_rpyc.Engine):
 
     def _gates(self) -> bool:
         """Whether what an object tells of itself is subject to the attribute rules."""
-        return bool(self._config.get("gate_introspection"))
+        return bool(self._settings.get("gate_introspection"))
 
     def _told(self, obj: Any, name: str, ask: Callable[[Any], Any]) -> Any:
         """What an object tells of itself, if the peer may reach the method ``name`` that tells it.
@@ -195,7 +195,7 @@ class Handlers(_rpyc.Engine):
         return tuple(sorted(name for name in names if self._is_reachable(obj, name)))
 
     def _handle_pickle(self, obj: Any, proto: int) -> bytes:
-        if not self._config["allow_pickle"]:
+        if not self._settings["allow_pickle"]:
             raise ValueError("pickling is disabled")
         return bytes(pickle.dumps(obj, proto))
 
@@ -215,7 +215,7 @@ class Handlers(_rpyc.Engine):
     def _handle_buffiter(self, obj: Any, count: int | None) -> tuple[Any, ...]:
         if self._gates() and not self._is_reachable(obj, "__iter__"):
             raise AttributeError(f"cannot iterate over a remote {type(obj).__name__} object")
-        limit = self._config["max_buffered_items"]
+        limit = self._settings["max_buffered_items"]
         if count is not None or limit is None:
             return tuple(itertools.islice(obj, count if limit is None else min(count, limit)))
         items = tuple(itertools.islice(obj, limit + 1))
@@ -273,7 +273,7 @@ class Handlers(_rpyc.Engine):
         raise NotImplementedError
 
     def _handle_pickle_buffers(self, obj: Any) -> buffers.Parts:
-        if not self._config["allow_pickle"]:
+        if not self._settings["allow_pickle"]:
             raise ValueError("pickling is disabled")
         return buffers.dump(obj)
 

@@ -15,7 +15,7 @@ from typing import Any
 from rpyc._rpyc import AsyncResult
 from rpyc.core import brine, consts, netref, vinegar
 from rpyc.core._connection.handlers import Handlers
-from rpyc.core._connection.views import Callback, ProxyCache, RequestCallbacks
+from rpyc.core._connection.views import Callback, ProxyCache, RequestCallbacks, on_demand
 from rpyc.core.netref import BaseNetref, IdPack
 
 Boxed = tuple[int, Any]
@@ -33,7 +33,7 @@ class PortablePath(Handlers):
 
     _closed: bool
     _last_traceback: TracebackType | None
-    _netref_classes_cache: dict[IdPack, type[BaseNetref]]
+    _netref_classes_cache = on_demand("_netref_classes_cache", dict)
 
     @property
     def _proxy_cache(self) -> ProxyCache:
@@ -165,8 +165,8 @@ class PortablePath(Handlers):
         self._note_dropped(seq)
 
     def _note_dropped(self, seq: Any) -> None:
-        if self._config["logger"] is not None:
-            debug = self._config["logger"].debug
+        if self._settings["logger"] is not None:
+            debug = self._settings["logger"].debug
             debug(f"dropped an answer to request {seq}: nobody waits for it")
 
     # Boxing.
@@ -252,7 +252,7 @@ class PortablePath(Handlers):
     ) -> Any:
         """Note an exception that a request raised, and return its plain form."""
         self._last_traceback = tb
-        logger = self._config["logger"]
+        logger = self._settings["logger"]
         if logger is not None and typ is not StopIteration:
             with contextlib.suppress(Exception):
                 logger.debug("Exception caught", exc_info=(typ, val, tb))
@@ -265,17 +265,17 @@ class PortablePath(Handlers):
             typ,
             val,
             tb,
-            include_local_traceback=self._config["include_local_traceback"],
-            include_local_version=self._config["include_local_version"],
+            include_local_traceback=self._settings["include_local_traceback"],
+            include_local_version=self._settings["include_local_version"],
             include_local_reprs=not self._gates(),
         )
 
     def _unbox_exc(self, raw: Any) -> Any:
         return vinegar.load(
             raw,
-            import_custom_exceptions=self._config["import_custom_exceptions"],
-            instantiate_custom_exceptions=self._config["instantiate_custom_exceptions"],
-            instantiate_oldstyle_exceptions=self._config["instantiate_oldstyle_exceptions"],
+            import_custom_exceptions=self._settings["import_custom_exceptions"],
+            instantiate_custom_exceptions=self._settings["instantiate_custom_exceptions"],
+            instantiate_oldstyle_exceptions=self._settings["instantiate_oldstyle_exceptions"],
         )
 
 

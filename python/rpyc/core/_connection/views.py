@@ -1,4 +1,4 @@
-"""The tables of the engine, as the containers that programs expect on a connection."""
+"""What programs expect on a connection: the tables of the engine, as containers, and a few names more."""
 
 from __future__ import annotations
 
@@ -130,3 +130,23 @@ class ReadLock:
     def __repr__(self) -> str:
         word = "locked" if self.locked() else "unlocked"
         return f"<{word} rpyc read role count={int(self.locked())}>"
+
+
+def on_demand(name: str, make: Callable[[], Any]) -> property:
+    """An attribute of a connection, called ``name``, that is made when a program looks at it.
+
+    A property and no function's result that is cached: peers are told of the methods of a
+    connection, and this is none.
+    """
+
+    def look(conn: Any) -> Any:
+        found = conn.__dict__.get(name)
+        return conn.__dict__.setdefault(name, make()) if found is None else found
+
+    def put(conn: Any, value: Any) -> None:
+        conn.__dict__[name] = value
+
+    def forget(conn: Any) -> None:
+        del conn.__dict__[name]
+
+    return property(look, put, forget)

@@ -76,6 +76,7 @@ class ThreadPoolServer(Server):
         self._active_connection_queue: queue.SimpleQueue[_Client | None] = queue.SimpleQueue()
         self._doorkeepers = Doorkeepers(self._admit, max(nbThreads, _MAX_NEWCOMERS))
         self._handshakes = Handshakes(self._doorkeepers.waiting)
+        self._this = weakref.ref(self)
         # Guards the selector, which workers add to while the poller waits on it.
         self._selector_lock = threading.Lock()
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -152,15 +153,7 @@ class ThreadPoolServer(Server):
 
     def _listen_for_unread(self, client: _Client) -> None:
         """Hear of requests that a thread of the service has read along with its reply."""
-        # Held weakly: the connection keeps the callback.
-        server, known = weakref.ref(self), weakref.ref(client)
-
-        def unread() -> None:
-            here, there = server(), known()
-            if here is not None and there is not None and not here._closed:
-                here._take([there])
-
-        client.conn._on_unread(unread)
+        client.conn._on_unread(_Unread(self._this, client))
 
     # ------------------------------------------------------------------- poller
 
@@ -253,6 +246,8 @@ class ThreadPoolServer(Server):
                 self._drop(client)
                 return
             if not client.conn.poll(0):
+                # It may be idle for long, and there may be thousands.
+                client.conn._rest()
                 self._pass_on(client)
                 return
         # There may be more, but it is others' turn.
@@ -272,6 +267,22 @@ class ThreadPoolServer(Server):
             del self.fd_to_conn[client.fd]
         self.logger.info("goodbye %s", client.addrinfo)
         self._dismiss(client.sock)
+
+
+class _Unread:
+    """Called when a connection has requests in memory that nobody serves."""
+
+    __slots__ = ("_client", "_server")
+
+    def __init__(self, server: weakref.ref[ThreadPoolServer], client: _Client) -> None:
+        self._server = server
+        # Held weakly: the connection keeps the callback.
+        self._client = weakref.ref(client)
+
+    def __call__(self) -> None:
+        server, client = self._server(), self._client()
+        if server is not None and client is not None and not server._closed:
+            server._take([client])
 
 
 class _Client:
