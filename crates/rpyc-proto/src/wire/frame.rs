@@ -167,6 +167,21 @@ impl<B: AsRef<[u8]>> Frame<B> {
         false
     }
 
+    /// Appends another frame, if both are in one piece and have at most `limit` bytes together. Tells
+    /// whether it did. What results is several frames in a row: bytes to send, and no more.
+    pub fn join(&mut self, next: &Self, limit: usize) -> bool {
+        let length = self.length + next.length;
+        let (true, Some(bytes)) = (self.bytes.bulk.is_empty(), next.contiguous()) else {
+            return false;
+        };
+        if length > limit {
+            return false;
+        }
+        self.bytes.head.extend_from_slice(bytes);
+        self.length = length;
+        true
+    }
+
     /// The payload in one piece, for transports that make frames themselves.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
@@ -210,6 +225,27 @@ mod tests {
             (state >> 33) as u8
         };
         (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn small_frames_join_and_come_apart_again() {
+        let small = |text: &str| {
+            let mut writer = Writer::<Vec<u8>>::new_frame();
+            writer.put_str(text);
+            Frame::seal(writer).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let mut all = small("first");
+        assert!(all.join(&small("second"), 64));
+        assert!(all.join(&small(""), 64));
+        // Neither beyond the limit, nor with a part that is held apart.
+        assert!(!all.join(&small(&"x".repeat(64)), 64));
+        assert!(!all.join(&frame(&[&noise(50_000)]), usize::MAX));
+        assert!(!frame(&[&noise(50_000)]).join(&all, usize::MAX));
+        let bytes: Vec<u8> = all.pieces().flatten().copied().collect();
+        assert_eq!(bytes.len(), all.len());
+        let apart = [small("first"), small("second"), small("")];
+        let apart = apart.iter().flat_map(Frame::pieces).flatten();
+        assert!(apart.eq(bytes.iter()));
     }
 
     #[test]

@@ -112,7 +112,8 @@ impl<B> Default for Outbox<B> {
 }
 
 impl<B: AsRef<[u8]>> Outbox<B> {
-    pub(super) fn push(&self, frame: Frame<B>) {
+    /// Appends a frame. `joins`: the transport sends bytes, whatever the frames are.
+    pub(super) fn push(&self, frame: Frame<B>, joins: bool) {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
@@ -120,7 +121,7 @@ impl<B: AsRef<[u8]>> Outbox<B> {
             return;
         }
         state.bytes += frame.len();
-        state.queue.frames.push_back(frame);
+        state.queue.push(frame, joins);
     }
 
     /// Decides what becomes of the queued frames while user code runs: a handler, or the program

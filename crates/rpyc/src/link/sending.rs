@@ -16,7 +16,9 @@ impl<T: Transport, W> Link<T, W> {
     /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
     /// next wait.
     pub fn push(&self, frame: Frame<BulkOf<T>>) {
-        self.exit.outbox.push(frame);
+        self.exit
+            .outbox
+            .push(frame, !self.exit.transport.is_whole());
     }
 
     /// Whether frames were appended that no thread is sending.

@@ -1,6 +1,5 @@
 //! The shared half of a connection that a runtime drives.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -29,7 +28,7 @@ pub(crate) struct RuntimeWire {
 
 #[derive(Default)]
 struct Outbox {
-    frames: VecDeque<Frame<Bytes>>,
+    queue: SendQueue<Bytes>,
     bytes: usize,
     /// The task sleeps, and is to be woken by this.
     sleeper: Option<Waker>,
@@ -65,7 +64,7 @@ impl RuntimeWire {
             return;
         }
         outbox.bytes += frame.len();
-        outbox.frames.push_back(frame);
+        outbox.queue.push(frame, true);
         let sleeper = outbox.sleeper.take();
         drop(outbox);
         if let Some(sleeper) = sleeper {
@@ -99,20 +98,20 @@ impl RuntimeWire {
     /// Moves what is queued behind what `queue` holds. Tells how many bytes that is.
     pub(super) fn take_output(&self, queue: &mut SendQueue<Bytes>) -> usize {
         let mut outbox = self.outbox.lock();
-        queue.frames.append(&mut outbox.frames);
+        queue.frames.append(&mut outbox.queue.frames);
         std::mem::take(&mut outbox.bytes)
     }
 
     /// Whether something is queued.
     pub(super) fn has_output(&self) -> bool {
-        !self.outbox.lock().frames.is_empty()
+        !self.outbox.lock().queue.frames.is_empty()
     }
 
     /// The task is about to sleep. `false`: the end has come, or there is something to send and the
     /// stream is not `blocked`.
     pub(super) fn sleep(&self, waker: &Waker, blocked: bool) -> bool {
         let mut outbox = self.outbox.lock();
-        if outbox.closed || !(blocked || outbox.frames.is_empty()) {
+        if outbox.closed || !(blocked || outbox.queue.frames.is_empty()) {
             return false;
         }
         let before = outbox.sleeper.replace(waker.clone());

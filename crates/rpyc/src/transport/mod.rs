@@ -33,6 +33,9 @@ pub use tls::Tls;
 /// The bulk parts that a transport moves.
 pub type BulkOf<T> = <<T as Transport>::Buffer as BulkBuffer>::Done;
 
+/// Small frames are put together up to so many bytes: one piece of memory is cheaper to send than many.
+const JOINED: usize = 16 * 1024;
+
 /// Frames on their way out, in order.
 ///
 /// `sent` counts the bytes of the first frame that have left already.
@@ -66,6 +69,17 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
             self.sent = 0;
             self.frames.pop_front();
         }
+    }
+
+    /// Appends a frame. `joins`: it may become a part of the one before.
+    pub fn push(&mut self, frame: Frame<B>, joins: bool) {
+        if joins
+            && let Some(last) = self.frames.back_mut()
+            && last.join(&frame, JOINED)
+        {
+            return;
+        }
+        self.frames.push_back(frame);
     }
 
     /// Changes whenever bytes leave: the frames that are left, and how much of the first has left.

@@ -173,8 +173,13 @@ impl Transport for Wire {
             }
             state.room -= 1;
             let bytes: Vec<u8> = frame.pieces().flatten().copied().collect();
-            let payload = bytes[HEADER..bytes.len() - 1].to_vec();
-            state.take(&Payload::plain(payload));
+            // It may be several in a row.
+            let mut rest = bytes.as_slice();
+            while let Some((length, _)) = rest.split_first_chunk::<4>() {
+                let end = HEADER + u32::from_be_bytes(*length) as usize;
+                state.take(&Payload::plain(rest[HEADER..end].to_vec()));
+                rest = &rest[end + 1..];
+            }
             queue.advance(bytes.len());
             self.changed.notify_all();
         }
