@@ -64,6 +64,9 @@ def quiesce(timeout: float) -> None:
     Waits up to `timeout` seconds for those that do.
     """
 
+def same_items(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
+    """Whether two dictionaries hold the very same objects in the same order."""
+
 def type_version(cls: type) -> int:
     """A number that changes with a type and its bases, and that no other type has.
 

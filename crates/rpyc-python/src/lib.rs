@@ -64,7 +64,7 @@ mod _rpyc {
     #[pymodule_export]
     use super::classes::{install_call, install_next, set_metaclass};
     #[pymodule_export]
-    use super::engine::Engine;
+    use super::engine::{Engine, same_items};
     #[pymodule_export]
     use super::greenlets::use_greenlets;
     #[pymodule_export]

@@ -53,6 +53,18 @@ impl Engine {
     }
 }
 
+/// Whether two dictionaries hold the very same objects in the same order. Runs no code of the user.
+#[pyfunction]
+pub(crate) fn same_items(one: &Bound<'_, PyDict>, other: &Bound<'_, PyDict>) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other.iter())
+            .all(|((key, value), (other_key, other_value))| {
+                key.is(&other_key) && value.is(&other_value)
+            })
+}
+
 #[pymethods]
 impl Engine {
     /// Takes settings that other connections have as well, and that nobody changes, and what this one

@@ -48,6 +48,7 @@ use crate::threads;
 use crate::transport::PyTransport;
 use crate::waiter::Waiter;
 use configuration::Configuration;
+pub(crate) use configuration::same_items;
 use opening::Liveness;
 pub(crate) use opening::duplicate;
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from operator import is_
 from typing import Any
+
+from rpyc import _rpyc
 
 _SAFE_ATTRS = ["__abs__", "__add__", "__and__", "__bool__", "__cmp__", "__contains__", "__delitem__", "__delslice__", "__div__", "__divmod__", "__doc__", "__enter__", "__eq__", "__exit__", "__float__", "__floordiv__", "__format__", "__ge__", "__getitem__", "__getslice__", "__gt__", "__hash__", "__hex__", "__iadd__", "__iand__", "__idiv__", "__ifloordiv__", "__ilshift__", "__imod__", "__imul__", "__index__", "__int__", "__invert__", "__ior__", "__ipow__", "__irshift__", "__isub__", "__iter__", "__itruediv__", "__ixor__", "__le__", "__len__", "__length_hint__", "__long__", "__lshift__", "__lt__", "__mod__", "__mul__", "__ne__", "__neg__", "__new__", "__next__", "__nonzero__", "__oct__", "__or__", "__pos__", "__pow__", "__radd__", "__rand__", "__rdiv__", "__rdivmod__", "__repr__", "__rfloordiv__", "__rlshift__", "__rmod__", "__rmul__", "__ror__", "__rpow__", "__rrshift__", "__rshift__", "__rsub__", "__rtruediv__", "__rxor__", "__setitem__", "__setslice__", "__str__", "__sub__", "__truediv__", "__xor__", "next"]
 
@@ -128,13 +129,10 @@ def shared(config: dict[str, Any]) -> Settings:
     A server may have thousands of connections, and a configuration is the largest thing that each
     would have of its own. A connection gets one when somebody asks for it.
     """
-    for known in (ref() for ref in tuple(_known)):
+    for ref in tuple(_known):
+        known = ref()
         # The very same objects: equal ones may still differ, or change.
-        if (
-            known is not None
-            and list(known) == list(config)
-            and all(map(is_, known.values(), config.values()))
-        ):
+        if known is not None and _rpyc.same_items(known, config):
             return known
     made = Settings(config)
     _known[:] = [weakref.ref(made), *(ref for ref in _known if ref() is not None)][:_MOST_KNOWN]
