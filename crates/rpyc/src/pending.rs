@@ -95,10 +95,10 @@ impl AsyncResult {
 
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<Value> {
         self.taken = true;
-        if let Some(outcome) = self.slot.take() {
-            return outcome.into_result();
-        }
         if let Some(link) = self.peer.wire().link() {
+            if let Some(outcome) = self.slot.take() {
+                return outcome.into_result();
+            }
             let Self {
                 peer, seq, slot, ..
             } = &self;
