@@ -21,9 +21,11 @@ __all__ = [
     "note_fork",
     "prepare_fork",
     "quiesce",
+    "same_items",
     "set_metaclass",
     "syncreq",
     "take_buffers",
+    "type_version",
     "use_greenlets",
 ]
 
