@@ -10,6 +10,8 @@
 //!   short. A poll that used up its budget in vain lets the next waits sleep at once: 4 of them, 8
 //!   after another miss, and so on up to 1024. So a peer that is quiet costs one budget, and an idle
 //!   connection nothing.
+//!   A new connection begins as if it had had such waits, if the last poll in the process was not in
+//!   vain.
 //! * *Contention ends it.* Before polling begins, and now and then, the kernel is asked how many
 //!   threads want to run: not more than there are cores may. Besides, who polls reads the clock each
 //!   time round. A gap between two readings means that the core was given to somebody else
@@ -22,7 +24,7 @@
 //! All of it is about speed only. A poll is as good as a wait that brought nothing; signals and
 //! shutdowns are seen at the latest when the budget is used up.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -51,6 +53,9 @@ const CALM: Duration = Duration::from_secs(1);
 const LOOK_UP_EVERY: u32 = 256;
 /// How long a look-up counts for all sockets of the process: it takes as long as a short call.
 const CROWD_MEMORY: Duration = Duration::from_millis(5);
+
+/// Whether the last poll of the process brought something.
+static LAST_WAS_HIT: AtomicBool = AtomicBool::new(false);
 
 /// Threads of this process that poll right now.
 static POLLING: AtomicU32 = AtomicU32::new(0);
@@ -91,9 +96,13 @@ struct History {
 impl BusyPoll {
     /// Polling with this budget for each wait; zero: none.
     pub(super) fn new(budget: Duration) -> Self {
+        let mut history = History::new();
+        if LAST_WAS_HIT.load(Ordering::Relaxed) {
+            history.short = WARM;
+        }
         Self {
             budget: budget.min(MAX_BUDGET),
-            history: Mutex::new(History::new()),
+            history: Mutex::new(history),
         }
     }
 
@@ -160,6 +169,7 @@ impl Wait<'_> {
         }
         if over {
             self.busy.history.lock().note_miss();
+            LAST_WAS_HIT.store(false, Ordering::Relaxed);
             self.stop();
         } else {
             std::hint::spin_loop();
@@ -180,6 +190,7 @@ impl Wait<'_> {
                     history.note_gap(now);
                 }
                 history.note_hit();
+                LAST_WAS_HIT.store(true, Ordering::Relaxed);
             }
             None => history.note_sleep(now - started <= self.busy.budget * SLEPT_BUDGETS),
         }
