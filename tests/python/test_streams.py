@@ -387,6 +387,25 @@ def test_keepalive(listener: socket.socket, keepalive: Any, seconds: int) -> Non
         assert options(stream) == (1, seconds, seconds, 5)
 
 
+def test_connect_looks_names_up_and_no_addresses(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    look_up = socket.getaddrinfo
+
+    def note(host: Any, *args: Any) -> Any:
+        asked.append(host)
+        return look_up(host, *args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", note)
+    port = listener.getsockname()[1]
+    for host, service in (("127.0.0.1", port), ("localhost", port), ("127.0.0.1", str(port))):
+        stream = SocketStream.connect(host, service)
+        assert stream.sock.getpeername() == ("127.0.0.1", port)
+        stream.close()
+    assert asked == ["localhost", "127.0.0.1"]
+
+
 def test_connect_errors(listener: socket.socket) -> None:
     host, port = listener.getsockname()
     for bad in (0.5, -1):
