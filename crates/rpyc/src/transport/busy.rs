@@ -12,10 +12,10 @@
 //!   connection nothing.
 //!   A new connection begins as if it had had such waits, if the last poll in the process was not in
 //!   vain.
-//! * *Contention ends it.* Before polling begins, and now and then, the kernel is asked how many
-//!   threads want to run: not more than there are cores may. Besides, who polls reads the clock each
-//!   time round. A gap between two readings means that the core was given to somebody else
-//!   meanwhile, and two of them are contention. Then nothing is polled on this socket for 50 ms,
+//! * *Contention ends it.* Before polling begins, and now and then, the kernel is asked for how long
+//!   it has kept the thread waiting for a core: for little of the time. Besides, who polls reads the
+//!   clock each time round. A gap between two readings means that the core was given to somebody else
+//!   meanwhile, and two of them are contention. Then nothing is polled on this socket for 5 ms,
 //!   twice as long each time it happens again, up to a second.
 //! * *One core is never polled on:* the peer could not run. The set of cores that the thread may use
 //!   is looked up as well, and a quota of the container counts. Of all threads of a process one
@@ -24,6 +24,7 @@
 //! All of it is about speed only. A poll is as good as a wait that brought nothing; signals and
 //! shutdowns are seen at the latest when the budget is used up.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -44,15 +45,17 @@ const GAP: Duration = Duration::from_micros(200);
 /// Two gaps within this time are contention.
 const GAP_MEMORY: Duration = Duration::from_millis(100);
 /// How long contention forbids polling: at first, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// In a pause, only one of so many waits looks whether it is over.
-const UNWATCHED: u32 = 16;
+const UNWATCHED: u32 = 64;
 /// What calm for so long says about contention before: nothing of interest any more.
-const CALM: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_millis(50);
 /// After so many polls the state of the machine is looked up again: that takes some microseconds.
 const LOOK_UP_EVERY: u32 = 256;
-/// How long a look-up counts for all sockets of the process: it takes as long as a short call.
-const CROWD_MEMORY: Duration = Duration::from_millis(5);
+/// A thread that is kept waiting for a core for more than this part of the time has too little of it.
+const CROWDED: u32 = 10;
+/// How long a look-up counts: it takes as long as a short call.
+const LOOK_MEMORY: Duration = Duration::from_millis(5);
 
 /// Whether the last poll of the process brought something.
 static LAST_WAS_HIT: AtomicBool = AtomicBool::new(false);
@@ -343,47 +346,49 @@ fn once(cell: &AtomicU32, count: impl FnOnce() -> u32) -> u32 {
     }
 }
 
-/// Whether more threads want to run, on the whole machine, than it has cores. Where the kernel does
-/// not tell: no.
+/// Whether others wanted the core of the calling thread lately. Where the kernel does not tell: no.
+///
+/// The number of threads that want to run would not do: the kernel counts some that went to sleep.
 fn is_crowded() -> bool {
-    /// When this was looked up last, and what was found.
-    static LAST: Mutex<Option<(Instant, bool)>> = Mutex::new(None);
+    thread_local! {
+        static LAST: Cell<Option<Look>> = const { Cell::new(None) };
+    }
     let now = Instant::now();
-    // Never waited for: a thread that held it may not have come along with a fork.
-    let last = LAST.try_lock().and_then(|last| *last);
-    if let Some((then, found)) = last
-        && now.saturating_duration_since(then) < CROWD_MEMORY
+    let last = LAST.get();
+    if let Some(last) = last
+        && now.saturating_duration_since(last.at) < LOOK_MEMORY
     {
-        return found;
+        return last.crowded;
     }
-    let found = look_for_crowd();
-    if let Some(mut last) = LAST.try_lock() {
-        *last = Some((now, found));
-    }
-    found
-}
-
-fn look_for_crowd() -> bool {
-    static ONLINE: AtomicU32 = AtomicU32::new(0);
-    let Ok(load) = std::fs::read_to_string("/proc/loadavg") else {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat");
+    let Some(kept_waiting) = text.ok().and_then(|text| kept_waiting(&text)) else {
         return false;
     };
-    let online = once(&ONLINE, || {
-        let cores = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cores = cores.lines().filter(|line| line.starts_with("processor"));
-        u32::try_from(cores.count()).unwrap_or(u32::MAX)
+    let crowded = last.is_some_and(|last| {
+        let waited = kept_waiting.saturating_sub(last.kept_waiting);
+        waited * CROWDED > now.saturating_duration_since(last.at)
     });
-    running(&load).is_some_and(|running| online > 0 && running > online)
+    LAST.set(Some(Look {
+        at: now,
+        kept_waiting,
+        crowded,
+    }));
+    crowded
 }
 
-/// The threads that want to run, as /proc/loadavg says it: `0.56 0.37 0.56 2/92 30086`.
-fn running(load: &str) -> Option<u32> {
-    load.split_whitespace()
-        .nth(3)?
-        .split_once('/')?
-        .0
-        .parse()
-        .ok()
+/// What a thread found when it looked whether its core is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    kept_waiting: Duration,
+    crowded: bool,
+}
+
+/// How long a thread has waited for a core, as schedstat says it: nanoseconds on a core, nanoseconds
+/// of waiting, slices.
+fn kept_waiting(schedstat: &str) -> Option<Duration> {
+    let nanoseconds = schedstat.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 #[cfg(test)]
@@ -473,7 +478,10 @@ mod tests {
 
     #[test]
     fn the_kernel_is_understood() {
-        assert_eq!(running("0.56 0.37 0.56 2/92 30086\n"), Some(2));
-        assert_eq!(running("nonsense"), None);
+        assert_eq!(
+            kept_waiting("496613093 47203 12\n"),
+            Some(Duration::from_nanos(47_203))
+        );
+        assert_eq!(kept_waiting("nonsense"), None);
     }
 }
