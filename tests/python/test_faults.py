@@ -372,6 +372,23 @@ print("leaving")
     assert program.errors() == ""
 
 
+def test_interpreter_exits_while_hearts_beat(rig: Rig) -> None:
+    """The thread that looks after connections is ended at any point, with its lock taken or not."""
+    server = rig.program(SERVER)
+    text = """
+import sys, time, rpyc
+conn = rpyc.connect("127.0.0.1", int(sys.argv[1]))
+conn.ping()
+rpyc.core._connection.heartbeat.watch(conn, 0.001)
+time.sleep(float(sys.argv[2]))
+"""
+    port = server.line()
+    programs = [rig.program(text, port, n / 1000) for n in range(24)]
+    for program in programs:
+        assert program.wait() == 0
+        assert program.errors() == ""
+
+
 @SERVER_THREADS_MAY_RAISE
 def test_server_closes_under_its_clients(rig: Rig) -> None:
     """Closing a server ends the connections of its clients: a waiting call hears of it at once."""

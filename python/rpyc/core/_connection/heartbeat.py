@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -135,6 +136,9 @@ class _Tender:
 
     def forget(self, conn: Connection) -> None:
         """Tend a connection no longer."""
+        if sys.is_finalizing():
+            # The thread is gone, and may have held the lock.
+            return
         with self._changed:
             if self._pulses.pop(id(conn), None) is not None:
                 self._changed.notify()
