@@ -75,6 +75,33 @@ def test_a_call_that_waits_is_not_begun(rig: Rig) -> None:
     eventually(lambda: conn.poll_all() or conn._pending_seqs() == [])
 
 
+def test_in_thread_bound_mode(rig: Rig) -> None:
+    """What waits behind a handler of its thread is not begun, a handler can ask, and the threads go on."""
+    bound = {"bind_threads": True}
+    service = Service()
+    conn = rig.pair(service, bound, client_config=bound).client
+    rig.on_end(service.gate.set)
+    act = rpyc.async_(conn.root.act)
+    running = rpyc.async_(conn.root.wait)("first")
+    eventually(lambda: service.begun)
+    for name in range(20):
+        assert act(name).cancel()
+    wanted = act("wanted")
+    service.gate.set()
+    wanted.wait()
+    assert list(running.value) == ["first"]
+    assert service.begun == ["first", "wanted"]
+    watched = rpyc.async_(conn.root.watch)()
+    eventually(lambda: "watch" in service.begun)
+    assert watched.cancel()
+    assert service.noticed.wait(PATIENCE)
+    # Neither end takes a thread for occupied: calls from others find their way, and back.
+    assert in_thread(lambda: conn.root.asks()).result(PATIENCE) is False
+    conn.root.act("again")
+    assert service.begun[-1] == "again"
+    eventually(lambda: conn.poll_all() or conn._pending_seqs() == [])
+
+
 def test_many_calls_are_not_begun(rig: Rig) -> None:
     """More than fit into a buffer."""
     service = Service()

@@ -10,6 +10,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,6 +28,7 @@ use rpyc_proto::features::Feature;
 use rpyc_proto::message::{Dialect, Message};
 use rpyc_proto::wire::Payload;
 
+use crate::bound::PREFIX;
 use crate::bulk::PyBulk;
 use crate::engine::{Engine, PyLink};
 use crate::greenlets;
@@ -36,6 +38,9 @@ use crate::waiter::Waiter;
 /// Numbers that are remembered. Nearly all are forgotten when their request is done with; those of
 /// requests that were done before the message came stay, until there are too many.
 const MOST: usize = 4096;
+
+/// A message that cancels a request is never longer, in bytes.
+const LONGEST: usize = 64;
 
 /// The cancelled requests of a peer.
 #[derive(Debug, Default)]
@@ -74,41 +79,62 @@ impl Cancelled {
         was
     }
 
-    /// Notes what is cancelled by messages that have arrived and were not handled yet.
-    fn look_ahead(&self, link: &PyLink, receive: bool) {
+    /// Notes what is cancelled by messages that have arrived and were not handled yet. `prefix`: they
+    /// begin with so many bytes of something else.
+    fn look_ahead(&self, link: &PyLink, receive: bool, prefix: usize) {
         link.look_ahead(receive, |payload| {
-            if let Some(seq) = cancelled_by(payload) {
-                self.note(seq);
+            if prefix == 0 {
+                self.note_if_cancels(payload);
+            } else if payload.bulk.is_empty() && payload.head.len() <= prefix + LONGEST {
+                let rest = payload.head.get(prefix..).unwrap_or_default();
+                self.note_if_cancels(&Payload::plain(rest.to_vec()));
             }
         });
     }
+
+    fn note_if_cancels(&self, payload: &Payload<PyBulk>) {
+        if let Some(seq) = cancelled_by(payload) {
+            self.note(seq);
+        }
+    }
 }
 
-/// If a request that was just received has been cancelled already: releases what it refers to.
-pub(crate) fn skip(conn: &Bound<'_, Engine>, link: &PyLink, payload: &Payload<PyBulk>) -> bool {
+/// In thread-bound mode: notes what a message cancels, before it is put aside for a thread, where it
+/// would come too late behind its request.
+pub(crate) fn note_arrived(conn: &Bound<'_, Engine>, payload: &Payload<PyBulk>) {
+    conn.get().cancelled().note_if_cancels(payload);
+}
+
+/// If a request that was just received has been cancelled already: releases what it refers to, and
+/// tells where its sequence number stands.
+pub(crate) fn skip(
+    conn: &Bound<'_, Engine>,
+    link: &PyLink,
+    payload: &Payload<PyBulk>,
+) -> Option<Range<usize>> {
     let cancelled = conn.get().cancelled();
-    // In thread-bound mode a message that waits begins with other things.
-    if link.has_more() && conn.get().bound_threads().is_none() {
+    if link.has_more() {
         // While requests are performed quickly nothing new has come since the last look.
         let now = clock();
         let receive = cancelled.looked.swap(now, Ordering::Relaxed) != now;
-        cancelled.look_ahead(link, receive);
+        cancelled.look_ahead(link, receive, prefix(conn.get()));
     }
     if cancelled.count.load(Ordering::Acquire) == 0 {
-        return false;
+        return None;
     }
-    let Ok(message) = Message::parse(payload) else {
-        return false;
-    };
-    if !message.number.is_some_and(|seq| cancelled.take(seq)) {
-        return false;
-    }
+    let message = Message::parse(payload).ok()?;
+    message.number.filter(|seq| cancelled.take(*seq))?;
     if let Some(args) = dispatch::args_offset(payload, message.body) {
         for id in boxing::remote_refs(payload, args) {
             conn.get().push_release(conn.py(), id.encoded, 1);
         }
     }
-    true
+    Some(message.seq)
+}
+
+/// What a message that waits begins with, in bytes.
+fn prefix(engine: &Engine) -> usize {
+    engine.bound_threads().map_or(0, |_| PREFIX)
 }
 
 /// While it lives, the thread performs a request.
@@ -176,9 +202,7 @@ pub(crate) fn is_cancelled(py: Python<'_>) -> bool {
     let Ok(link) = engine.link() else {
         return true;
     };
-    if engine.bound_threads().is_none() {
-        engine.cancelled().look_ahead(link, true);
-    }
+    engine.cancelled().look_ahead(link, true, prefix(engine));
     link.is_ending() || engine.cancelled().contains(seq)
 }
 
@@ -226,7 +250,7 @@ pub(crate) fn withdraw(
     let args = PyTuple::new(py, [seq])?;
     let number = i64::from(Handler::Cancel.number());
     request::send(conn, link, number, &request::Any(&args), waiter)?;
-    link.flush_now();
+    py.detach(|| link.flush_out());
     Ok(())
 }
 

@@ -145,6 +145,7 @@ impl Driver<PyTransport> for PyDriver<'_, '_> {
             threads.note_answer(self.py(), ids.0, ids.1);
             return self.handle(payload);
         }
+        cancel::note_arrived(self.conn, &payload);
         match threads.route(self.py(), ids, payload) {
             Route::Here(payload) => self.handle(payload),
             Route::Elsewhere => Ok(()),
@@ -174,8 +175,16 @@ impl<'py> PyDriver<'_, 'py> {
         }
         let kind = payload.head.first();
         if kind == Some(&MessageKind::Request.number())
-            && cancel::skip(self.conn, self.link, &payload)
+            && let Some(seq) = cancel::skip(self.conn, self.link, &payload)
         {
+            if self.conn.get().bound_threads().is_some() {
+                // The threads at both ends are occupied until it is answered.
+                let seq = payload.head.get(seq).unwrap_or_default();
+                self.push_reply(seq, |_, out| {
+                    dispatch::put_boxed_with(out, Writer::put_none);
+                    Ok(())
+                })?;
+            }
             self.link.pass_on();
             return Ok(());
         }

@@ -187,7 +187,7 @@ impl Engine {
             let cause = reason.map_or(EndCause::Closed, EndCause::Face);
             py.detach(|| {
                 // Calls that nobody waits for may be queued.
-                link.flush_last();
+                link.flush_out();
                 link.finish(cause);
             });
         }

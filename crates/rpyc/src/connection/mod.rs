@@ -209,7 +209,7 @@ impl Connection {
     /// As [`close`](Self::close), but waits for nothing: what can't be sent at once is not sent.
     pub(crate) fn hang_up(&self) {
         if self.say_goodbye() {
-            self.0.wire.flush_last();
+            self.0.wire.flush_out();
         }
         self.0.finish(EndCause::Closed);
     }

@@ -208,7 +208,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         // Calls that nobody waits for may be queued.
-        self.wire.flush_last();
+        self.wire.flush_out();
         self.wire.finish(EndCause::Closed);
     }
 }

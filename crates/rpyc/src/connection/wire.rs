@@ -65,9 +65,9 @@ impl Wire {
     }
 
     /// Sends what can leave without waiting, before the connection ends.
-    pub(crate) fn flush_last(&self) {
+    pub(crate) fn flush_out(&self) {
         if let Some(link) = self.link() {
-            link.flush_last();
+            link.flush_out();
         }
     }
 

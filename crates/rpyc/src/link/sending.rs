@@ -89,9 +89,9 @@ impl<T: Transport, W> Link<T, W> {
         self.flush_slice(Some(Duration::ZERO));
     }
 
-    /// As [`flush_now`](Self::flush_now), to be called before [`finish`](Self::finish): another thread
-    /// that is just sending has a moment to end that.
-    pub fn flush_last(&self) {
+    /// As [`flush_now`](Self::flush_now), but another thread that is just sending has a moment to end
+    /// that: for what must have left before the caller goes on, and before [`finish`](Self::finish).
+    pub fn flush_out(&self) {
         self.flush_now();
         if self.has_unsent() && self.ended.get().is_none() && !Parker::current().is_green() {
             self.exit
