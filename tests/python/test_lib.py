@@ -35,6 +35,7 @@ from rpyc.lib import (
     spawn_waitready,
 )
 from rpyc.lib.colls import RefCountingColl, WeakValueDict
+from rpyc.lib.threads import launch
 
 VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "vectors.json").read_text())
 
@@ -89,8 +90,8 @@ def test_id_pack_of_a_proxy_is_its_own() -> None:
     class Proxy:
         __slots__ = ("____id_pack__",)
 
-    proxy = Proxy()
-    proxy.____id_pack__ = ("far.Away", 1, 2)  # type: ignore[attr-defined]
+    proxy: Any = Proxy()
+    proxy.____id_pack__ = ("far.Away", 1, 2)
     assert get_id_pack(proxy) == ("far.Away", 1, 2)
     assert get_id_pack(Proxy) == (f"{__name__}.Proxy", id(Proxy), 0)
     assert get_id_pack(rpyc.BaseNetref) == ("rpyc.core.netref.BaseNetref", id(rpyc.BaseNetref), 0)
@@ -196,7 +197,8 @@ def test_methods_of_an_instance_follow_changes() -> None:
         assert list(get_methods(local, thing)) == [("first", None)]
     Changing.first.__doc__ = "A text."
     assert list(get_methods(local, thing)) == [("first", "A text.")]
-    Changing.second = lambda self: None  # type: ignore[attr-defined]
+    changed: Any = Changing
+    changed.second = lambda self: None
     assert list(get_methods(local, thing)) == [("first", "A text."), ("second", None)]
     del Changing.first
     assert list(get_methods(local, thing)) == [("second", None)]
@@ -287,6 +289,27 @@ def test_spawn_names_a_daemon_thread_after_its_function() -> None:
     assert thread.daemon
     name, class_id, object_id = get_id_pack(work)
     assert thread.name == f"RpycSpawnThread-{name}-{class_id}-{object_id}"
+
+
+def test_launch_does_not_wait_until_the_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[threading.Thread] = []
+    ran = threading.Event()
+
+    def work(value: int) -> None:
+        assert value == 1
+        seen.append(threading.current_thread())
+        ran.set()
+
+    waits: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Event, "wait", lambda *args: waits.append(args))
+        launch(work, 1)
+    assert not waits
+    assert ran.wait(10)
+    [thread] = seen
+    thread.join(10)
+    assert not thread.is_alive() and thread not in threading.enumerate()
+    assert thread.daemon and thread.name.startswith("RpycSpawnThread-")
 
 
 def test_spawn_waitready_returns_after_init_and_then_runs_main() -> None:

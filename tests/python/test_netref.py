@@ -217,10 +217,10 @@ def test_names_of_proxy_classes(conn: Any) -> None:
 
 def test_classes_are_kept_for_the_next_connection(rig: Rig) -> None:
     first, second = rig.pair(Service).client, rig.pair(Service).client
-    cls = type(first.root)
+    cls: Any = type(first.root)
     assert type(second.root) is cls
     # Not once somebody has changed it.
-    cls.added = 1  # type: ignore[attr-defined]
+    cls.added = 1
     third, fourth = rig.pair(Service).client, rig.pair(Service).client
     assert type(third.root) is not cls and not hasattr(type(third.root), "added")
     assert type(fourth.root) is type(third.root)
@@ -236,9 +236,11 @@ def test_classes_follow_what_they_are_made_from(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(netref, "LOCAL_ATTRS", netref.LOCAL_ATTRS | {"other"})
     assert not hasattr(netref.class_factory(pack, methods), "other")
     monkeypatch.undo()
-    assert netref.class_factory(pack, methods).other.__doc__ == "A text."  # type: ignore[attr-defined]
+    made: Any = netref.class_factory(pack, methods)
+    assert made.other.__doc__ == "A text."
     monkeypatch.setattr(netref, "_make_method", lambda name, doc: lambda self: name)
-    assert netref.class_factory(pack, methods).other(None) == "other"  # type: ignore[attr-defined]
+    made = netref.class_factory(pack, methods)
+    assert made.other(None) == "other"
 
 
 def test_id_packs(conn: Any) -> None:

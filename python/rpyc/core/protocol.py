@@ -119,7 +119,7 @@ class Connection(Extensions):
         if facts[0] is None:
             facts[0] = f"conn{next(_connection_numbers)}"
         settings.update(_NO_FACTS)
-        self._share_config(shared(settings), *facts)
+        self._share_config(shared(settings), FACTS, tuple(facts))
         # At once: `__setattr__` looks for hooks, and there are none among these.
         self.__dict__.update(
             _closed=True,
@@ -368,10 +368,8 @@ class Connection(Extensions):
         heartbeat.forget(self)
         root = self._local_root
         try:
-            try:  # noqa: SIM105 - this is quicker, and every connection comes by
+            with contextlib.suppress(EOFError):
                 self._channel.close()
-            except EOFError:
-                pass
             if root is not None:
                 root.on_disconnect(self)
         finally:

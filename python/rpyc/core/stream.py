@@ -224,10 +224,8 @@ class SocketStream(Stream):
             # Wakes a thread that is blocked in a read; close() alone does not.
             with contextlib.suppress(Exception):
                 sock.shutdown(socket.SHUT_RDWR)
-        try:  # noqa: SIM105 - this is quicker, and every connection comes by
+        with contextlib.suppress(OSError):
             sock.close()
-        except OSError:
-            pass
 
     def fileno(self) -> int:
         """The socket's descriptor."""

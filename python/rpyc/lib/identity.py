@@ -6,7 +6,7 @@ import functools
 import sys
 import types
 from collections.abc import Container, ItemsView
-from typing import Any
+from typing import Any, TypeGuard
 
 from rpyc import _rpyc
 
@@ -45,9 +45,9 @@ def get_id_pack(obj: object) -> tuple[str, int, int]:
     For a class the second part is the id of the class itself and the third one is 0, which marks a
     class. A netref's id pack is the one its owner gave it. (``protocol.md``, section 7.)
     """
+    if _is_class(obj):
+        return f"{obj.__module__}.{obj.__name__}", id(obj), 0
     kind = type(obj)
-    if issubclass(kind, type):
-        return f"{obj.__module__}.{obj.__name__}", id(obj), 0  # type: ignore[attr-defined]
     pack = _given_id_pack(obj)
     if pack is not None:
         return pack
@@ -68,9 +68,9 @@ def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | 
     attrs: dict[str, object] = {}
     for cls in reversed(kind.__mro__):
         attrs.update(vars(cls))
-    if not issubclass(kind, type):
+    if not _is_class(obj):
         return _methods_of(version, obj_attrs, attrs).items()
-    for cls in reversed(obj.__mro__):  # type: ignore[attr-defined]
+    for cls in reversed(obj.__mro__):
         attrs.update(vars(cls))
     return _methods(obj_attrs, attrs).items()
 
@@ -84,6 +84,11 @@ def hasattr_static(obj: object, attr: str) -> bool:
     except AttributeError:
         return False
     return True
+
+
+def _is_class(obj: object) -> TypeGuard[type]:
+    """Whether ``obj`` is a class. What it says of its ``__class__`` doesn't count."""
+    return issubclass(type(obj), type)
 
 
 def _given_id_pack(obj: object) -> tuple[str, int, int] | None:

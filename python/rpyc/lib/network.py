@@ -74,11 +74,11 @@ def keep_alive(sock: socket.socket, seconds: int) -> None:
 
 def describe_peer(stream: object) -> str:
     """Name the other end of a stream, for people: an address, a path, or what kind of stream it is."""
-    sock = getattr(stream, "sock", None)
+    sock: Any = getattr(stream, "sock", None)
     try:
-        address = sock.getpeername()  # type: ignore[union-attr]
+        address = sock.getpeername()
         # Only the listening side of a Unix socket has a name.
-        path = address or sock.getsockname()  # type: ignore[union-attr]
+        path = address or sock.getsockname()
     except (OSError, AttributeError, EOFError):
         # No socket, or one that has lost its peer already.
         return f"the peer of a {type(stream).__name__}"

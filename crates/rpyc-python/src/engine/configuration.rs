@@ -7,25 +7,29 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::Engine;
-
-/// The keys whose values are always a connection's own; `config.py` has the same list.
-const FACTS: [&str; 3] = ["connid", "credentials", "endpoints"];
 
 /// The configuration of a connection.
 pub(super) struct Configuration {
     settings: Py<PyDict>,
-    /// Present while the settings are shared: the values of `FACTS`.
-    facts: Option<[Py<PyAny>; 3]>,
+    /// Present while the settings are shared.
+    facts: Option<Facts>,
+}
+
+/// The settings that are always a connection's own.
+struct Facts {
+    names: Py<PyTuple>,
+    values: Py<PyTuple>,
 }
 
 impl Configuration {
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.settings)?;
-        for fact in self.facts.iter().flatten() {
-            visit.call(fact)?;
+        if let Some(facts) = &self.facts {
+            visit.call(&facts.names)?;
+            visit.call(&facts.values)?;
         }
         Ok(())
     }
@@ -42,7 +46,7 @@ impl From<Py<PyDict>> for Configuration {
 }
 
 impl Engine {
-    /// What is to be read in the configuration, except `FACTS`.
+    /// What is to be read in the configuration, except the connection's own facts.
     pub(crate) fn config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         self.config.lock().settings.bind(py).clone()
     }
@@ -67,22 +71,17 @@ pub(crate) fn same_items(one: &Bound<'_, PyDict>, other: &Bound<'_, PyDict>) -> 
 
 #[pymethods]
 impl Engine {
-    /// Takes settings that other connections have as well, and that nobody changes, and what this one
-    /// has of its own.
-    fn _share_config(
-        &self,
-        settings: Py<PyDict>,
-        connid: Py<PyAny>,
-        credentials: Py<PyAny>,
-        endpoints: Py<PyAny>,
-    ) {
+    /// Takes settings that other connections have as well, and that nobody changes, and the names and
+    /// values of those that this one has of its own.
+    fn _share_config(&self, settings: Py<PyDict>, names: Py<PyTuple>, values: Py<PyTuple>) {
         self.replace_config(Configuration {
             settings,
-            facts: Some([connid, credentials, endpoints]),
+            facts: Some(Facts { names, values }),
         });
     }
 
-    /// What is to be read in the configuration, except `FACTS`. It may be shared: never to be changed.
+    /// What is to be read in the configuration, except the connection's own facts. It may be shared:
+    /// never to be changed.
     #[getter]
     fn _settings<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         self.config(py)
@@ -96,12 +95,15 @@ impl Engine {
             let settings = config.settings.bind(py).clone();
             match &config.facts {
                 None => return Ok(settings),
-                Some(facts) => (settings, facts.each_ref().map(|fact| fact.clone_ref(py))),
+                Some(Facts { names, values }) => {
+                    let facts = names.bind(py).iter().zip(values.bind(py).iter());
+                    (settings, facts)
+                }
             }
         };
         let own = PyDict::new(py);
         own.update(settings.as_mapping())?;
-        for (name, fact) in FACTS.iter().zip(facts) {
+        for (name, fact) in facts {
             own.set_item(name, fact)?;
         }
         let mut config = self.config.lock();

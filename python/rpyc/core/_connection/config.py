@@ -114,7 +114,7 @@ What fails with it, also for RPyC's own peers: ``repr``, ``str``, ``hash`` and `
 unless its object exposes ``__repr__`` and so on."""
 
 FACTS = ("connid", "credentials", "endpoints")
-"""The keys that differ from one connection of a server to the next; the engine has the same list."""
+"""The keys that differ from one connection of a server to the next."""
 
 
 class Settings(dict[str, Any]):

@@ -241,18 +241,16 @@ class Server:
         """Look after a client until it is gone."""
         served = sock
         try:
-            # close() must not wait for the thread that it runs in.
-            self._own_thread.flag = True
-            admitted = self._authenticate(sock)
-            if admitted is None:
-                return
-            served, credentials = admitted
-            self._serve_client(served, credentials)
+            with self._as_own_thread():
+                admitted = self._authenticate(sock)
+                if admitted is None:
+                    return
+                served, credentials = admitted
+                self._serve_client(served, credentials)
         except Exception:
             self.logger.exception("client connection terminated abruptly")
             raise
         finally:
-            self._own_thread.flag = False
             self._dismiss(sock, served)
 
     def _serve_client(self, sock: socket.socket, credentials: Any) -> None:
