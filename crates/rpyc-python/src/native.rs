@@ -2,7 +2,7 @@
 //!
 //! Programs subclass and patch the names of RPyC's Python layer. Such a connection is driven through
 //! its Python methods, so the extension takes effect; all others are driven natively. What decides
-//! is `rpyc.core.protocol._is_native`, a Python function over the names themselves. Its answer is
+//! is `rpyc.core._connection.native.is_native`, a Python function over the names themselves. Its answer is
 //! kept until something it depends on changes:
 //!
 //! * the connection's class or one of its bases, seen by CPython's version tag of the type;
@@ -102,12 +102,12 @@ fn decide(conn: &Bound<'_, Engine>, state: State) -> PyResult<bool> {
     let py = conn.py();
     let known = state.is_known() && *FOUND_NATIVE.lock() == Some(state);
     let question = if known {
-        intern!(py, "_is_untouched")
+        intern!(py, "is_untouched")
     } else {
-        intern!(py, "_is_native")
+        intern!(py, "is_native")
     };
     let native = py
-        .import(intern!(py, "rpyc.core.protocol"))?
+        .import(intern!(py, "rpyc.core._connection.native"))?
         .getattr(question)?
         .call1((conn,))?
         .is_truthy()?;

@@ -6,7 +6,8 @@
 handlers. The layers between are Python: :mod:`~rpyc.core._connection.handlers` (one method per
 handler), :mod:`~rpyc.core._connection.portable` (the protocol in terms of methods that programs
 override), :mod:`~rpyc.core._connection.extensions` (what the peer can do beyond RPyC's protocol), and
-here the life of a connection: opening, serving, closing.
+here the life of a connection: opening, serving, closing. Which of the two paths a connection takes
+decides :mod:`~rpyc.core._connection.native`.
 """
 
 from __future__ import annotations
@@ -25,24 +26,21 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rpyc import _rpyc
-from rpyc.core import async_, brine, consts, netref
-from rpyc.core._connection import heartbeat
+from rpyc.core import consts
+from rpyc.core._connection import heartbeat, native
 from rpyc.core._connection.config import DEFAULT_CONFIG, FACTS, STRICT, shared
 from rpyc.core._connection.errors import ConnectionLost
 from rpyc.core._connection.extensions import Extensions
-from rpyc.core._connection.handlers import Handler, Handlers
+from rpyc.core._connection.handlers import Handler
 from rpyc.core._connection.limits import TimeLimit
 from rpyc.core._connection.views import ReadLock, on_demand
 from rpyc.core.async_ import AsyncResult
 from rpyc.core.channel import Channel
-from rpyc.core.stream import PipeStream, SocketStream
 from rpyc.lib import Timeout, get_id_pack, spawn
 from rpyc.lib.network import describe_peer
 from rpyc.lib.watching import WatchedDict, watched_module
 
 if TYPE_CHECKING:
-    import socket
-
     from typing_extensions import Self
 
 __all__ = [
@@ -145,16 +143,16 @@ class Connection(Extensions):
 
     def _open(self) -> None:
         """Give the channel to the engine: natively if it is a plain one."""
-        if _has_green_threads():
+        if native.has_green_threads():
             _rpyc.use_greenlets()
         channel = self._channel
         stream: Any = getattr(channel, "stream", None)
         self._peer = describe_peer(stream)
         if isinstance(channel, Channel):
             channel.limit(self._settings["max_frame_size"], self._settings["max_inflated_size"])
-        if not _is_plain(channel, Channel, _CHANNEL_MEMBERS):
+        if not native.is_plain_channel(channel):
             self._open_channel(channel)
-        elif _is_plain(stream, SocketStream, _SOCKET_METHODS) and _is_plain_socket(stream.sock):
+        elif native.is_plain_socket_stream(stream):
             fd = stream.fileno()
             if stream.sock.gettimeout() is not None:
                 # A wait is then one system call. The stream's own methods work in either mode.
@@ -162,7 +160,7 @@ class Connection(Extensions):
             threshold = channel.COMPRESSION_THRESHOLD if channel.compress else None
             self._open_socket(fd, threshold, self._settings["busy_poll"])
             stream._engine_io = _EngineIO(self)
-        elif _is_plain(stream, PipeStream, _PIPE_METHODS):
+        elif native.is_plain_pipe_stream(stream):
             self._open_pipe(stream.incoming.fileno(), stream.outgoing.fileno())
             stream._engine_io = _EngineIO(self)
         else:
@@ -173,12 +171,12 @@ class Connection(Extensions):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in _HOOKS:
+        if name in native.HOOKS:
             _rpyc.extension_changed()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
-        if name in _HOOKS:
+        if name in native.HOOKS:
             _rpyc.extension_changed()
 
     def __enter__(self) -> Self:
@@ -278,7 +276,7 @@ class Connection(Extensions):
         Raises ``ValueError`` if the connection ended because of what the peer sent.
         """
         try:
-            if _is_original(self, "serve"):
+            if native.is_original(self, "serve"):
                 self._serve_forever()
             while True:
                 self.serve(None)
@@ -443,113 +441,7 @@ def _note_handlers(conn: Connection | None) -> None:
         _rpyc.extension_changed()
 
 
-# What decides between the native path and the Python path.
-
-_HOOKS = frozenset(
-    {
-        *(name for name in vars(Handlers) if name.startswith("_handle_")),
-        "_access_attr",
-        "_async_request",
-        "_box",
-        "_check_attr",
-        "_dispatch",
-        "_dispatch_request",
-        "_get_seq_id",
-        "_netref_factory",
-        "_request_handlers",
-        "_send",
-        "_seq_request_callback",
-        "_serialize_exception",
-        "_unbox",
-        "async_request",
-        "serve",
-        "sync_request",
-    }
-)
-"""Methods of a connection that programs override."""
-
-
-def _plain_function(cls: type, name: str) -> object:
-    found = getattr(cls, name)
-    return getattr(found, "__func__", found)
-
-
-_ORIGINALS = {name: _plain_function(Connection, name) for name in _HOOKS}
-_RESULT_ORIGINALS = dict(vars(AsyncResult))
-_original_get_id_pack = get_id_pack
-_original_syncreq = netref.syncreq
-_original_asyncreq = netref.asyncreq
-
-# The methods, and the constants that only they obey; the threshold is the engine's as well.
-_CHANNEL_MEMBERS = {
-    name: getattr(Channel, name)
-    for name in (
-        *("poll", "recv", "send", "close"),
-        *("COMPRESSION_LEVEL", "FRAME_HEADER", "FLUSHER", "MAX_FRAME_SIZE", "MAX_INFLATED_SIZE"),
-    )
-}
-_STREAM_METHODS = ("read", "write", "poll", "close", "fileno")
-_SOCKET_METHODS = {name: getattr(SocketStream, name) for name in _STREAM_METHODS}
-_PIPE_METHODS = {name: getattr(PipeStream, name) for name in _STREAM_METHODS}
-
-
-_plain_versions: dict[type, int] = {}
-"""The versions of classes of which it is known that nobody replaced a member."""
-
-
-def _is_native(conn: Connection) -> bool:
-    """Whether nothing is overridden or patched that the native path would go around.
-
-    The engine calls this when something may have changed, and keeps the answer.
-    """
-    cls = type(conn)
-    return (
-        not brine._extended()
-        and _is_untouched(conn)
-        and all(_plain_function(cls, name) is _ORIGINALS[name] for name in _HOOKS)
-        and netref.syncreq is _original_syncreq
-        and netref.asyncreq is _original_asyncreq
-        and get_id_pack is _original_get_id_pack
-        and AsyncResult is async_.AsyncResult is _rpyc.AsyncResult
-        and dict(vars(AsyncResult)) == _RESULT_ORIGINALS
-    )
-
-
-def _is_untouched(conn: Connection) -> bool:
-    """Whether nothing is overridden on the connection itself."""
-    own = conn.__dict__
-    return not own.get("_handlers_changed") and _HOOKS.isdisjoint(own)
-
-
-def _is_original(conn: Connection, name: str) -> bool:
-    return name not in conn.__dict__ and _plain_function(type(conn), name) is _ORIGINALS[name]
-
-
-def _is_plain(obj: object, cls: type, members: dict[str, Any]) -> bool:
-    """Whether an object is exactly of a class whose members nobody replaced."""
-    if type(obj) is not cls:
-        return False
-    # Read before the members are: what changes while they are looked at counts.
-    version = _rpyc.type_version(cls)
-    if version and _plain_versions.get(cls) == version:
-        return True
-    plain = all(getattr(cls, name) is member for name, member in members.items())
-    if plain:
-        _plain_versions[cls] = version
-    return plain
-
-
-def _has_green_threads() -> bool:
-    """Whether gevent has patched `threading`, so that greenlets pass for threads."""
-    monkey = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
-
-
-def _is_plain_socket(sock: socket.socket) -> bool:
-    """Whether a socket is the operating system's: no TLS, no gevent."""
-    cls = type(sock)
-    return cls.__module__ == "socket" and cls.__name__ == "socket"
-
+native.remember(Connection)
 
 # Seconds that the end of the interpreter waits for requests that daemon threads perform.
 atexit.register(_rpyc.quiesce, 1.0)

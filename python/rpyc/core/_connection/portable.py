@@ -17,6 +17,7 @@ from rpyc.core import brine, consts, netref, vinegar
 from rpyc.core._connection.handlers import Handlers
 from rpyc.core._connection.views import Callback, ProxyCache, RequestCallbacks, on_demand
 from rpyc.core.netref import BaseNetref, IdPack
+from rpyc.lib import get_id_pack
 
 Boxed = tuple[int, Any]
 
@@ -181,7 +182,7 @@ class PortablePath(Handlers):
             return consts.LABEL_LOCAL_REF, obj.____id_pack__
         from rpyc.core import protocol
 
-        if protocol.get_id_pack is protocol._original_get_id_pack:
+        if protocol.get_id_pack is get_id_pack:
             return consts.LABEL_REMOTE_REF, self._export(obj)
         id_pack = protocol.get_id_pack(obj)
         self._local_objects.add(id_pack, obj)
