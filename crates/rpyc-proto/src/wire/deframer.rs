@@ -4,30 +4,19 @@
 //!
 //! The [`Deframer`] owns the memory that bytes are received into and tells the driver where the
 //! next ones go ([`space`](Deframer::space)), so nothing is moved on arrival. Small frames collect
-//! in one window. A frame that does not fit the window gets memory of its own; if it is not
-//! compressed, a [`Scanner`] walks along as bytes arrive, and large `bytes` values are received
-//! straight into their final [buffer](BulkBuffer).
-//!
-//! Where there is no memory for a frame, its remaining bytes are received and dropped, and its
-//! payload is yielded [cut](Payload::cut): whoever it concerns is told, and the stream goes on.
+//! in one window. A frame that does not fit the window is received as a `LargeFrame`, with memory
+//! of its own.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::frame::{FrameError, HEADER};
-use super::scan::{Found, Scanner};
+use super::large::LargeFrame;
 use super::{BulkBuffer, Payload, zlib};
 use crate::limits::Limits;
 
 /// Frames up to this size are received in one window.
 const WINDOW: usize = 64 * 1024;
-/// Memory for a large value is taken for so many times the bytes that are here: where taking it
-/// costs, and where only using it does.
-const STEPS: usize = 4;
-const LAZY_STEPS: usize = 16;
-/// How much memory a large value gets before any of its bytes arrived.
-const FIRST_GRANT: usize = 1024 * 1024;
-
 /// Turns received bytes into payloads.
 #[derive(Debug)]
 pub struct Deframer<B: BulkBuffer> {
@@ -36,30 +25,10 @@ pub struct Deframer<B: BulkBuffer> {
     /// The part of the window that is filled and not taken.
     start: usize,
     end: usize,
-    large: Option<Large<B>>,
+    large: Option<LargeFrame<B>>,
     limits: Limits,
     /// Leading payload bytes that are no brine: the message's kind, say.
     prefix: usize,
-}
-
-/// A frame that does not fit the window.
-#[derive(Debug)]
-struct Large<B> {
-    compressed: bool,
-    /// Bytes of the body and the trailer in all.
-    total: usize,
-    /// Bytes of the body and the trailer that are not here yet.
-    missing: usize,
-    /// The contiguous part; `filled` bytes of it are valid.
-    head: Vec<u8>,
-    filled: usize,
-    scanner: Scanner,
-    scanning: bool,
-    bulk: Vec<(usize, B)>,
-    /// The last bulk part is still arriving: bytes that are here, bytes in all.
-    arriving: Option<(usize, usize)>,
-    /// There was no memory: what still comes is received here, and dropped.
-    sink: Option<Box<[u8]>>,
 }
 
 impl<B: BulkBuffer> Deframer<B> {
@@ -142,14 +111,14 @@ impl<B: BulkBuffer> Deframer<B> {
     /// Bytes that were received and not yielded.
     #[must_use]
     pub fn buffered(&self) -> usize {
-        self.end - self.start + self.large.as_ref().map_or(0, Large::buffered)
+        self.end - self.start + self.large.as_ref().map_or(0, LargeFrame::buffered)
     }
 
     /// Whether a frame is ready, so that [`poll`](Self::poll) must be called before more is read.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         match &self.large {
-            Some(large) => large.missing == 0,
+            Some(large) => large.is_complete(),
             None => self.end == self.window.len() && self.start == 0 && self.end > 0,
         }
     }
@@ -161,7 +130,7 @@ impl<B: BulkBuffer> Deframer<B> {
     pub fn poll(&mut self) -> Result<Option<Payload<B::Done>>, FrameError> {
         loop {
             let payload = match &self.large {
-                Some(large) if large.missing > 0 => return Ok(None),
+                Some(large) if !large.is_complete() => return Ok(None),
                 Some(_) => self.finish_large()?,
                 None => match self.poll_window()? {
                     Step::Payload(payload) => payload,
@@ -176,36 +145,10 @@ impl<B: BulkBuffer> Deframer<B> {
     }
 
     fn finish_large(&mut self) -> Result<Payload<B::Done>, FrameError> {
-        let Some(large) = self.large.take() else {
-            return Ok(Payload::plain(Vec::new()));
-        };
-        let Large {
-            compressed,
-            total,
-            mut head,
-            filled,
-            bulk,
-            sink,
-            ..
-        } = large;
-        head.truncate(filled);
-        let cut = sink.is_some();
-        if !cut {
-            head.pop(); // the trailer
-        }
-        if compressed && cut {
-            // Not even the sequence number can be read.
-            return Err(FrameError::NoMemory { length: total - 1 });
-        }
-        if compressed {
-            let head = zlib::inflate(&head, self.limits.inflated).map_err(FrameError::Inflate)?;
-            return Ok(Payload::plain(head));
-        }
-        let bulk = bulk
-            .into_iter()
-            .map(|(at, part)| (at, part.finish()))
-            .collect();
-        Ok(Payload { head, bulk, cut })
+        self.large.take().map_or_else(
+            || Ok(Payload::plain(Vec::new())),
+            |large| large.finish(self.limits.inflated),
+        )
     }
 
     fn poll_window(&mut self) -> Result<Step<B::Done>, FrameError> {
@@ -231,9 +174,9 @@ impl<B: BulkBuffer> Deframer<B> {
             }
         }
         if length + HEADER + 1 > WINDOW {
-            let mut large = Large::new(compressed, length, self.prefix);
+            let mut large = LargeFrame::new(compressed, length, self.prefix);
             let mut rest = rest;
-            while !rest.is_empty() && large.missing > 0 {
+            while !rest.is_empty() && !large.is_complete() {
                 let count = copy(rest, large.space());
                 large.filled(count);
                 rest = rest.get(count..).unwrap_or_default();
@@ -259,149 +202,6 @@ enum Step<B> {
     Payload(Payload<B>),
     Again,
     NeedMore,
-}
-
-impl<B: BulkBuffer> Large<B> {
-    fn new(compressed: bool, length: usize, prefix: usize) -> Self {
-        Self {
-            compressed,
-            total: length + 1,
-            missing: length + 1,
-            head: Vec::new(),
-            filled: 0,
-            scanner: Scanner::new(prefix),
-            scanning: !compressed,
-            bulk: Vec::new(),
-            arriving: None,
-            sink: None,
-        }
-    }
-
-    /// Where the next bytes go: the value that is arriving, or the contiguous part.
-    fn space(&mut self) -> &mut [u8] {
-        if !self.make_room() {
-            self.give_up();
-        }
-        if let Some(sink) = &mut self.sink {
-            let len = sink.len().min(self.missing);
-            return sink.get_mut(..len).unwrap_or_default();
-        }
-        match (self.arriving, self.bulk.last_mut()) {
-            (Some((here, _)), Some((_, part))) => {
-                part.as_mut_slice().get_mut(here..).unwrap_or_default()
-            }
-            _ => self.head.get_mut(self.filled..).unwrap_or_default(),
-        }
-    }
-
-    /// Makes room for more bytes. `false`: there is no memory.
-    fn make_room(&mut self) -> bool {
-        if self.sink.is_some() {
-            return true;
-        }
-        if let Some((here, all)) = self.arriving {
-            let Some((at, mut part)) = self.bulk.pop() else {
-                return false;
-            };
-            if part.as_mut_slice().len() == here && here < all {
-                let steps = if B::LAZY { LAZY_STEPS } else { STEPS };
-                match part.grow(all.min(here.saturating_mul(steps))) {
-                    Some(grown) => part = grown,
-                    None => return false,
-                }
-            }
-            self.bulk.push((at, part));
-            return true;
-        }
-        if self.filled == self.head.len() {
-            // While scanning, small steps: what follows may belong into a buffer of its own.
-            let step = if self.scanning {
-                WINDOW
-            } else {
-                self.head.len().max(FIRST_GRANT)
-            };
-            let step = step.min(self.missing);
-            if self.head.try_reserve(step).is_err() {
-                return false;
-            }
-            self.head.resize(self.filled + step, 0);
-        }
-        true
-    }
-
-    /// There is no memory for the rest. The value that was arriving is gone.
-    fn give_up(&mut self) {
-        self.arriving = None;
-        self.scanning = false;
-        self.head.truncate(self.filled);
-        self.sink = Some(alloc::vec![0; WINDOW].into_boxed_slice());
-    }
-
-    fn filled(&mut self, count: usize) {
-        self.missing = self.missing.saturating_sub(count);
-        if self.sink.is_some() {
-            return;
-        }
-        match self.arriving {
-            Some((here, all)) if here + count < all => self.arriving = Some((here + count, all)),
-            Some(_) => {
-                self.arriving = None;
-                self.scan();
-            }
-            None => {
-                self.filled += count;
-                self.scan();
-            }
-        }
-    }
-
-    /// Looks for the next bulk part in what the contiguous part holds.
-    fn scan(&mut self) {
-        while self.scanning && self.arriving.is_none() {
-            match self
-                .scanner
-                .scan(self.head.get(..self.filled).unwrap_or_default())
-            {
-                Found::NeedMore => return,
-                Found::Lost => self.scanning = false,
-                Found::Bulk { at, len } => self.begin_bulk(at, len),
-            }
-        }
-    }
-
-    /// Moves what is here of a bulk part into a buffer of its own.
-    fn begin_bulk(&mut self, at: usize, len: usize) {
-        let here = self.filled - at;
-        // The trailer is part of `missing`, and never part of a value.
-        if len >= here + self.missing {
-            self.scanning = false;
-            return;
-        }
-        let Some(mut part) = B::allocate(len.min(FIRST_GRANT.max(here))) else {
-            // Its bytes that came already are no part of what is read.
-            self.filled = at;
-            self.give_up();
-            return;
-        };
-        let moved = here.min(len);
-        if let (Some(target), Some(source)) = (
-            part.as_mut_slice().get_mut(..moved),
-            self.head.get(at..at + moved),
-        ) {
-            target.copy_from_slice(source);
-        }
-        self.head.truncate(self.filled);
-        self.head.drain(at..at + moved);
-        self.filled -= moved;
-        self.bulk.push((at, part));
-        if moved < len {
-            self.arriving = Some((moved, len));
-        }
-    }
-
-    fn buffered(&self) -> usize {
-        self.total - self.missing
-    }
 }
 
 /// Copies as many bytes as there is room for.
@@ -560,30 +360,6 @@ mod tests {
     }
 
     #[test]
-    fn a_large_value_is_held_apart_and_read_as_bulk() {
-        let sent = message(&[100_000]);
-        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
-        let found = read_all(&mut deframer, &frame(&sent), 1000);
-        assert_eq!(found[0].bulk.len(), 1);
-        assert!(found[0].head.len() < 20);
-        let mut reader = found[0].reader_at(1);
-        assert_eq!(reader.token(), Ok(Token::Tuple(1)));
-        assert_eq!(reader.token(), Ok(Token::Bulk(0)));
-        assert!(reader.at_end());
-        assert_eq!(reader.bulk(0).unwrap().len(), 100_000);
-    }
-
-    #[test]
-    fn an_announced_length_alone_costs_little() {
-        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
-        let mut start = header(0x7fff_0000, false).unwrap().to_vec();
-        start.extend([1, 0x0f, 0x7f, 0, 0, 0]);
-        deframer.feed(&start);
-        assert!(deframer.poll().unwrap().is_none());
-        assert!(deframer.space().len() <= FIRST_GRANT);
-    }
-
-    #[test]
     fn a_frame_beyond_the_limit_is_refused() {
         let limits = Limits {
             frame: 1000,
@@ -606,18 +382,5 @@ mod tests {
         deframer.feed(b"\0\0\0\0\0\n\0\0\0\0\0\n\0\0\0\x01\0x\n");
         assert_eq!(deframer.poll().unwrap().unwrap().head, b"x");
         assert!(deframer.poll().unwrap().is_none());
-    }
-
-    #[test]
-    fn a_value_that_claims_more_than_its_frame_stays_in_the_head() {
-        let mut deframer: Deframer<Vec<u8>> = Deframer::new(Limits::default(), 1);
-        let mut body = alloc::vec![1u8, 0x0f, 0, 2, 0, 0];
-        body.resize(100_000, 7);
-        let mut bytes = header(body.len(), false).unwrap().to_vec();
-        bytes.extend(&body);
-        bytes.push(TRAILER);
-        let found = read_all(&mut deframer, &bytes, 5000);
-        assert_eq!(found[0].head, body);
-        assert!(found[0].bulk.is_empty());
     }
 }

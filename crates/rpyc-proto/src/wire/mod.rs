@@ -2,6 +2,7 @@
 
 pub mod deframer;
 pub mod frame;
+mod large;
 pub mod reader;
 pub mod scan;
 pub mod tag;
