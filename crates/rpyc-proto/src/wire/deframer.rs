@@ -17,6 +17,7 @@ use crate::limits::Limits;
 
 /// Frames up to this size are received in one window.
 const WINDOW: usize = 64 * 1024;
+
 /// Turns received bytes into payloads.
 #[derive(Debug)]
 pub struct Deframer<B: BulkBuffer> {

@@ -1,5 +1,6 @@
 //! Bytes: frames and brine.
 
+pub mod decode_error;
 pub mod deframer;
 pub mod frame;
 mod large;
@@ -11,9 +12,10 @@ pub mod zlib;
 
 use alloc::vec::Vec;
 
+pub use decode_error::DecodeError;
 pub use deframer::Deframer;
 pub use frame::FrameError;
-pub use reader::{DecodeError, Reader, Token};
+pub use reader::{Reader, Token};
 pub use writer::Writer;
 
 /// A `bytes` value at least this long travels as bulk: it is never copied into a payload.
