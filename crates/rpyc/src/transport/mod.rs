@@ -1,6 +1,7 @@
 //! How bytes move: sockets, pipes and memory behind one trait.
 
 mod busy;
+mod cores;
 mod liveness;
 mod memory;
 mod pipe;

@@ -1,0 +1,102 @@
+//! The cores that a thread may use, and whether others want them.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A thread that is kept waiting for a core for more than this part of the time has too little of it.
+const CROWDED: u32 = 10;
+/// How long a look-up counts: it takes as long as a short call.
+const LOOK_MEMORY: Duration = Duration::from_millis(5);
+
+/// Whether the thread may use two cores at least, and nobody else wants them.
+pub(super) fn is_calm() -> bool {
+    usable_cores() >= 2 && !is_crowded()
+}
+
+/// The cores that the calling thread may use now.
+fn usable_cores() -> u32 {
+    let own = rustix::thread::sched_getaffinity(None).map_or(1, |cores| cores.count());
+    own.min(allowed_cores())
+}
+
+/// The cores that the process was allowed at its first wait, a quota included: reading it takes long.
+pub(super) fn allowed_cores() -> u32 {
+    static CORES: AtomicU32 = AtomicU32::new(0);
+    once(&CORES, || {
+        std::thread::available_parallelism()
+            .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+    })
+}
+
+/// The number in `cell`, or `count`'s, which is put there. No `OnceLock`: the child of a fork that
+/// came while another thread was counting would wait for that thread for ever.
+fn once(cell: &AtomicU32, count: impl FnOnce() -> u32) -> u32 {
+    match cell.load(Ordering::Relaxed) {
+        0 => {
+            let number = count();
+            cell.store(number, Ordering::Relaxed);
+            number
+        }
+        number => number,
+    }
+}
+
+/// Whether others wanted the core of the calling thread lately. Where the kernel does not tell: no.
+///
+/// The number of threads that want to run would not do: the kernel counts some that went to sleep.
+fn is_crowded() -> bool {
+    thread_local! {
+        static LAST: Cell<Option<Look>> = const { Cell::new(None) };
+    }
+    let now = Instant::now();
+    let last = LAST.get();
+    if let Some(last) = last
+        && now.saturating_duration_since(last.at) < LOOK_MEMORY
+    {
+        return last.crowded;
+    }
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat");
+    let Some(kept_waiting) = text.ok().and_then(|text| kept_waiting(&text)) else {
+        return false;
+    };
+    let crowded = last.is_some_and(|last| {
+        let waited = kept_waiting.saturating_sub(last.kept_waiting);
+        waited * CROWDED > now.saturating_duration_since(last.at)
+    });
+    LAST.set(Some(Look {
+        at: now,
+        kept_waiting,
+        crowded,
+    }));
+    crowded
+}
+
+/// What a thread found when it looked whether its core is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    kept_waiting: Duration,
+    crowded: bool,
+}
+
+/// How long a thread has waited for a core, as schedstat says it: nanoseconds on a core, nanoseconds
+/// of waiting, slices.
+fn kept_waiting(schedstat: &str) -> Option<Duration> {
+    let nanoseconds = schedstat.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_understood() {
+        assert_eq!(
+            kept_waiting("496613093 47203 12\n"),
+            Some(Duration::from_nanos(47_203))
+        );
+        assert_eq!(kept_waiting("nonsense"), None);
+    }
+}
