@@ -2,6 +2,7 @@
 
 mod busy;
 mod cores;
+mod descriptor;
 mod liveness;
 mod memory;
 mod pipe;

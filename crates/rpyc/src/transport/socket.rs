@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rpyc_proto::wire::BulkBuffer;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -17,6 +16,7 @@ use rustix::net::{
 };
 
 use super::busy::BusyPoll;
+use super::descriptor::Descriptor;
 use super::{BulkOf, Peeked, Received, SendQueue, Transport, poll, unread};
 use crate::link::Inbox;
 
@@ -29,9 +29,7 @@ const MAX_PIECES: usize = 64;
 /// receive timeout as its bound. A non-blocking one works too, at the price of a `poll` per wait.
 #[derive(Debug)]
 pub struct Socket<B> {
-    /// Gone after a shutdown. Whoever is in a system call holds it until that returns, so its
-    /// number is not given to another file meanwhile.
-    fd: Mutex<Option<Arc<OwnedFd>>>,
+    fd: Descriptor,
     tcp: bool,
     local: bool,
     /// The receive timeout set on the descriptor, see [`Slice`].
@@ -72,7 +70,7 @@ impl<B> Socket<B> {
             sockopt::set_tcp_nodelay(&fd, true)?;
         }
         Ok(Self {
-            fd: Mutex::new(Some(fd)),
+            fd: Descriptor::new(fd),
             tcp,
             local,
             slice: AtomicU8::new(Slice::Unset as u8),
@@ -80,13 +78,6 @@ impl<B> Socket<B> {
             busy: BusyPoll::new(busy_poll),
             buffer: PhantomData,
         })
-    }
-
-    fn fd(&self) -> io::Result<Arc<OwnedFd>> {
-        self.fd
-            .lock()
-            .clone()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// Sets the kernel's receive timeout to the longest slice within `timeout`. `false`: the timeout
@@ -169,7 +160,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     type Buffer = B;
 
     fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
-        let fd = self.fd()?;
+        let fd = self.fd.held()?;
         self.received.store(false, Ordering::Relaxed);
         while !queue.frames.is_empty() {
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -195,7 +186,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         inbox: &mut Inbox<Self::Buffer>,
         timeout: Option<Duration>,
     ) -> io::Result<Received> {
-        let fd = self.fd()?;
+        let fd = self.fd.held()?;
         if timeout == Some(Duration::ZERO) {
             return Ok(self.look(&fd, inbox)?.unwrap_or(Received::Nothing));
         }
@@ -225,18 +216,11 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     }
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
-        let fd = self.fd()?;
-        let wanted = if or_read {
-            PollFlags::OUT | PollFlags::IN
-        } else {
-            PollFlags::OUT
-        };
-        let ready = poll::wait(&[(fd.as_fd(), wanted)], Some(timeout))?;
-        Ok(ready.intersects(PollFlags::IN))
+        self.fd.wait_to_send(or_read, timeout)
     }
 
     fn peek(&self, first: &mut [u8]) -> io::Result<Peeked> {
-        let fd = self.fd()?;
+        let fd = self.fd.held()?;
         match recv(&fd, first, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((_, 0)) => Ok(Peeked::End),
             Ok((_, seen)) => {
@@ -249,7 +233,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     }
 
     fn skip(&self, mut count: usize) -> io::Result<()> {
-        let fd = self.fd()?;
+        let fd = self.fd.held()?;
         let mut scratch = [0; 1024];
         while count > 0 {
             let room = count.min(scratch.len());
@@ -268,8 +252,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
     }
 
     fn shutdown(&self) {
-        let fd = self.fd.lock().take();
-        if let Some(fd) = fd {
+        if let Some(fd) = self.fd.take() {
             // The peer may have closed it already; then there is nothing to end.
             let _ = shutdown(&fd, Shutdown::Both);
         }

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustls::Connection as Session;
 
+use super::descriptor::Descriptor;
 use super::{BulkOf, Received, SendQueue, Transport, is_local_peer, poll};
 use crate::link::Inbox;
 
@@ -36,8 +37,7 @@ const MAX_PIECES: usize = 64;
 /// A TLS session over a connected stream socket, after its handshake.
 #[derive(Debug)]
 pub struct Tls<B> {
-    /// Gone after a shutdown.
-    fd: Mutex<Option<Arc<OwnedFd>>>,
+    fd: Descriptor,
     state: Mutex<State>,
     local: bool,
     buffer: PhantomData<fn() -> B>,
@@ -54,20 +54,13 @@ impl<B> Tls<B> {
     pub(crate) fn new(fd: Arc<OwnedFd>, session: Session) -> Self {
         Self {
             local: is_local_peer(&fd),
-            fd: Mutex::new(Some(fd)),
+            fd: Descriptor::new(fd),
             state: Mutex::new(State {
                 session,
                 accepted: 0,
             }),
             buffer: PhantomData,
         }
-    }
-
-    fn fd(&self) -> io::Result<Arc<OwnedFd>> {
-        self.fd
-            .lock()
-            .clone()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -126,7 +119,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Tls<B> {
     type Buffer = B;
 
     fn send(&self, queue: &mut SendQueue<BulkOf<Self>>) -> io::Result<()> {
-        let fd = self.fd()?;
+        let fd = self.fd.held()?;
         let mut state = self.state.lock();
         loop {
             state.send_encrypted(&fd)?;
@@ -151,7 +144,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Tls<B> {
         inbox: &mut Inbox<Self::Buffer>,
         timeout: Option<Duration>,
     ) -> io::Result<Received> {
-        let fd = self.fd()?;
+        let fd = self.fd.held()?;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(received) = self.look(&fd, inbox)? {
@@ -167,14 +160,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Tls<B> {
     }
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
-        let fd = self.fd()?;
-        let wanted = if or_read {
-            PollFlags::OUT | PollFlags::IN
-        } else {
-            PollFlags::OUT
-        };
-        let ready = poll::wait(&[(fd.as_fd(), wanted)], Some(timeout))?;
-        Ok(ready.intersects(PollFlags::IN))
+        self.fd.wait_to_send(or_read, timeout)
     }
 
     fn is_local(&self) -> bool {
@@ -182,7 +168,7 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Tls<B> {
     }
 
     fn shutdown(&self) {
-        let Some(fd) = self.fd.lock().take() else {
+        let Some(fd) = self.fd.take() else {
             return;
         };
         let mut state = self.state.lock();
