@@ -12,8 +12,10 @@
 //! | `driver`, `bound` | what happens with each message, and in which thread |
 //! | `request`, `waiter`, `failure` | requests, what waits for their answers, and the errors of waits |
 //! | `model`, `operations` | CPython objects as values of the protocol, and what handlers do with them |
+//! | `access` | which attributes of an object a peer may touch |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
-//! | `result`, `deadlines`, `cancel` | `AsyncResult`; limits that hold for all requests of a thread; calls that were given up |
+//! | `result`, `cancel` | `AsyncResult`; calls that were given up |
+//! | `timeout`, `deadlines` | how long a request waits; limits that hold for all requests of a thread |
 //! | `buffers` | buffers of pickles, used where they were received |
 //! | `batch` | calls that are collected, and performed one after the other |
 //! | `ahead`, `peek` | items of remote iterators, read ahead: where they are used, and where they are from |
@@ -22,6 +24,7 @@
 
 use pyo3::prelude::*;
 
+mod access;
 mod ahead;
 mod attributes;
 mod batch;
@@ -47,6 +50,7 @@ mod proxies;
 mod request;
 mod result;
 mod threads;
+mod timeout;
 mod transport;
 mod waiter;
 

@@ -62,31 +62,32 @@ pub(crate) struct PyNetref {
 impl PyNetref {
     /// A proxy whose references are counted by the engine.
     pub(crate) fn native(conn: &Bound<'_, Engine>, id: EncodedId) -> Self {
-        Self {
-            conn: conn.clone().into_any().unbind(),
-            native: true,
-            id: OnceLock::from(id),
-            method: None,
-            methods: SeenMethods::default(),
-            references: AtomicI64::new(1),
-            complete: AtomicBool::new(false),
-            listed: AtomicUsize::new(0),
-            class_key: Mutex::new(None),
-            ahead: OnceLock::new(),
-            is_item: AtomicBool::new(false),
-        }
+        let conn = conn.clone().into_any().unbind();
+        Self::made(conn, true, OnceLock::from(id), None, false)
     }
 
     /// A method that is fetched when it is needed, or never: calling it needs only its name.
     pub(crate) fn unfetched(conn: &Bound<'_, Engine>, method: Unfetched) -> Self {
+        let conn = conn.clone().into_any().unbind();
+        Self::made(conn, true, OnceLock::new(), Some(method), true)
+    }
+
+    /// `complete`: it has the class that it is to have.
+    fn made(
+        conn: Py<PyAny>,
+        native: bool,
+        id: OnceLock<EncodedId>,
+        method: Option<Unfetched>,
+        complete: bool,
+    ) -> Self {
         Self {
-            conn: conn.clone().into_any().unbind(),
-            native: true,
-            id: OnceLock::new(),
-            method: Some(method),
+            conn,
+            native,
+            id,
+            method,
             methods: SeenMethods::default(),
             references: AtomicI64::new(1),
-            complete: AtomicBool::new(true),
+            complete: AtomicBool::new(complete),
             listed: AtomicUsize::new(0),
             class_key: Mutex::new(None),
             ahead: OnceLock::new(),
@@ -241,19 +242,10 @@ impl PyNetref {
                 "id_pack must be a tuple of a text and two ints",
             ));
         }
-        Ok(Self {
-            conn: conn.clone().unbind(),
-            native: conn.is_instance_of::<Engine>(),
-            id: OnceLock::from(EncodedId::from_canonical(&out.into_payload().head)),
-            method: None,
-            methods: SeenMethods::default(),
-            references: AtomicI64::new(1),
-            complete: AtomicBool::new(true),
-            listed: AtomicUsize::new(0),
-            class_key: Mutex::new(None),
-            ahead: OnceLock::new(),
-            is_item: AtomicBool::new(false),
-        })
+        let id = EncodedId::from_canonical(&out.into_payload().head);
+        let native = conn.is_instance_of::<Engine>();
+        let conn = conn.clone().unbind();
+        Ok(Self::made(conn, native, OnceLock::from(id), None, true))
     }
 
     fn __getattribute__<'py>(

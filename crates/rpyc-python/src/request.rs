@@ -1,6 +1,6 @@
 //! Requests: made natively, and waited for.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pyo3::exceptions::{PyEOFError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -14,77 +14,15 @@ use crate::ahead;
 use crate::bulk::PyBulk;
 use crate::cancel;
 use crate::classes;
-use crate::deadlines::Limit;
 use crate::driver::{self, PyDriver};
 use crate::engine::{Engine, PyLink};
 use crate::failure;
 use crate::model::{PyModel, Raised};
 use crate::netref::PyNetref;
+use crate::result::PyAsyncResult;
 use crate::threads::Busy;
+use crate::timeout::Timeout;
 use crate::waiter::{Outcome, Slot, Waiter};
-
-/// How long a synchronous request waits.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Timeout {
-    /// Without limit.
-    Never,
-    /// This many seconds.
-    After(f64),
-    /// Up to a moment that the thread has set for all of its requests.
-    Until(Limit),
-}
-
-impl Timeout {
-    /// RPyC's reading of a number of seconds: None and negative ones mean no limit.
-    pub(crate) fn from_seconds(seconds: Option<f64>) -> Self {
-        match seconds {
-            Some(seconds) if seconds >= 0.0 => Self::After(seconds),
-            _ => Self::Never,
-        }
-    }
-
-    /// The earlier of this and a limit of the thread.
-    pub(crate) fn within(self, limit: Option<Limit>) -> Self {
-        let Some(limit) = limit else { return self };
-        match self.deadline() {
-            Some(deadline) if deadline <= limit.deadline => self,
-            _ => Self::Until(limit),
-        }
-    }
-
-    /// The time that a request without an answer has taken.
-    fn length(self) -> Duration {
-        match self {
-            Self::Never => Duration::MAX,
-            Self::After(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
-            Self::Until(limit) => limit.length,
-        }
-    }
-
-    /// What sets it.
-    const fn option(self) -> &'static str {
-        match self {
-            Self::Never | Self::After(_) => "config key sync_request_timeout",
-            Self::Until(_) => "conn.timeout() around it",
-        }
-    }
-
-    /// Whether there is no time at all.
-    fn is_over(self) -> bool {
-        self == Self::After(0.0)
-    }
-
-    /// The moment it is over. `None`: never.
-    pub(crate) fn deadline(self) -> Option<Instant> {
-        match self {
-            Self::Never => None,
-            Self::Until(limit) => Some(limit.deadline),
-            Self::After(seconds) => Duration::try_from_secs_f64(seconds)
-                .ok()
-                .and_then(|wait| Instant::now().checked_add(wait)),
-        }
-    }
-}
 
 /// What a request says: its handler, and how its boxed arguments are written.
 pub(crate) trait Arguments<'py> {
@@ -256,6 +194,34 @@ pub(crate) fn sync_within<'py>(
                 timeout.length(),
                 timeout.option(),
             ))
+        }
+    }
+}
+
+/// Sends an asynchronous request and returns its result, which expires as given.
+pub(crate) fn asynchronous<'py>(
+    conn: &Bound<'py, Engine>,
+    handler: i64,
+    args: &Bound<'py, PyTuple>,
+    timeout: Timeout,
+) -> PyResult<Bound<'py, PyAsyncResult>> {
+    let py = conn.py();
+    let link = conn.get().link()?;
+    let result = Bound::new(py, PyAsyncResult::of(conn.as_any()))?;
+    let waiter = Waiter::Result(result.clone().unbind());
+    let seq = send(conn, link, handler, &Any(args), waiter)?;
+    result.get().note_sent(handler, Some(seq));
+    result.get().expire_after(timeout);
+    if !link.is_due() {
+        return Ok(result);
+    }
+    let mut driver = PyDriver::new(conn, link);
+    let limit = timeout.within(conn.get().deadlines().current());
+    match link.flush(&mut driver, limit.deadline()) {
+        Ok(()) => Ok(result),
+        Err(error) => {
+            let operation = result.get().operation();
+            Err(after_failure(conn, link, error, Some(&operation)))
         }
     }
 }

@@ -7,14 +7,15 @@ use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyList;
 use rpyc::link::Parker;
 
 use crate::cancel;
 use crate::driver::PyDriver;
 use crate::engine::Engine;
 use crate::failure;
-use crate::request::{self, Timeout};
+use crate::request;
+use crate::timeout::Timeout;
 
 /// How long a wait on the Python path goes on before it looks whether the result was cancelled.
 const LOOK_UP: Duration = Duration::from_millis(50);
@@ -296,7 +297,7 @@ impl PyAsyncResult {
 
     /// Lets the result expire `timeout` seconds from now; None or a negative number: never.
     fn set_expiry(&self, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let timeout = seconds(timeout)?;
+        let timeout = Timeout::from_object(timeout)?;
         self.expire_after(timeout);
         Ok(())
     }
@@ -450,46 +451,6 @@ impl PyAsyncResult {
             let callbacks = std::mem::take(&mut state.callbacks);
             drop(state);
             drop((object, callbacks));
-        }
-    }
-}
-
-/// A number of seconds, None, or a `rpyc.lib.Timeout`.
-pub(crate) fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Timeout> {
-    let Some(timeout) = timeout.filter(|timeout| !timeout.is_none()) else {
-        return Ok(Timeout::Never);
-    };
-    if let Ok(seconds) = timeout.extract::<f64>() {
-        return Ok(Timeout::from_seconds(Some(seconds)));
-    }
-    let left = timeout.call_method0(intern!(timeout.py(), "timeleft"))?;
-    Ok(Timeout::from_seconds(left.extract()?))
-}
-
-/// Sends an asynchronous request and returns its result, which expires as given.
-pub(crate) fn asynchronous<'py>(
-    conn: &Bound<'py, Engine>,
-    handler: i64,
-    args: &Bound<'py, PyTuple>,
-    timeout: Timeout,
-) -> PyResult<Bound<'py, PyAsyncResult>> {
-    let py = conn.py();
-    let link = conn.get().link()?;
-    let result = Bound::new(py, PyAsyncResult::of(conn.as_any()))?;
-    let waiter = crate::waiter::Waiter::Result(result.clone().unbind());
-    let seq = request::send(conn, link, handler, &request::Any(args), waiter)?;
-    result.get().note_sent(handler, Some(seq));
-    result.get().expire_after(timeout);
-    if !link.is_due() {
-        return Ok(result);
-    }
-    let mut driver = PyDriver::new(conn, link);
-    let limit = timeout.within(conn.get().deadlines().current());
-    match link.flush(&mut driver, limit.deadline()) {
-        Ok(()) => Ok(result),
-        Err(error) => {
-            let operation = result.get().operation();
-            Err(request::after_failure(conn, link, error, Some(&operation)))
         }
     }
 }

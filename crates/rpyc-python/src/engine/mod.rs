@@ -1,13 +1,14 @@
 //! `Engine`: the native base of `rpyc.core.protocol.Connection`.
 //!
 //! It holds what a connection is made of (the link, the tables) and offers the primitives that the
-//! Python class is written in: for [opening](opening), [serving](serving), the [tables](tables) and the
-//! [extensions](extensions), and for its [configuration](configuration).
+//! Python class is written in: for [opening](opening), [sending](sending), [serving](serving), the [tables](tables)
+//! and the [extensions](extensions), and for its [configuration](configuration).
 //! Methods whose names start with an underscore are for that class.
 
 mod configuration;
 mod extensions;
 mod opening;
+mod sending;
 mod serving;
 mod tables;
 mod tending;
@@ -23,28 +24,23 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use rpyc::link::{End, Link};
 use rpyc_proto::boxing;
-use rpyc_proto::consts::{Handler, MessageKind};
-use rpyc_proto::dispatch;
 use rpyc_proto::exports::{Exports, Released};
 use rpyc_proto::features::Features;
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::Dialect;
-use rpyc_proto::wire::{Payload, Reader, Writer};
+use rpyc_proto::wire::{Payload, Reader};
 
-use crate::ahead::{self, Activity};
+use crate::ahead::Activity;
 use crate::bound::BoundThreads;
-use crate::brine;
 use crate::bulk::PyBulk;
 use crate::cancel::Cancelled;
 use crate::deadlines::Deadlines;
-use crate::driver::seal;
 use crate::native::Native;
 use crate::netref::{PyNetref, module};
 use crate::proxies::Proxies;
-use crate::request::Timeout;
-use crate::result::seconds;
 use crate::threads;
+use crate::timeout::Timeout;
 use crate::transport::PyTransport;
 use crate::waiter::Waiter;
 use configuration::Configuration;
@@ -146,7 +142,7 @@ impl Engine {
 
     /// The limit of synchronous requests: the configured one, or that of the thread.
     pub(crate) fn sync_request_timeout(&self, py: Python<'_>) -> PyResult<Timeout> {
-        let configured = seconds(
+        let configured = Timeout::from_object(
             self.config(py)
                 .get_item(intern!(py, "sync_request_timeout"))?
                 .as_ref(),
@@ -277,88 +273,6 @@ impl Engine {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// Starts a frame with a message of this kind.
-    pub(crate) fn start(&self, py: Python<'_>, kind: MessageKind) -> Writer<PyBulk> {
-        let mut out = Writer::new_frame();
-        if let Some(threads) = self.bound.get() {
-            threads.put_prefix(py, &mut out, kind);
-        }
-        out
-    }
-
-    /// Queues a release of references that we hold.
-    pub(crate) fn push_release(&self, py: Python<'_>, encoded: &[u8], count: i64) {
-        self.push_unanswered(py, Handler::Del, |out| {
-            dispatch::put_target(out, encoded, 1);
-            dispatch::put_boxed_with(out, |out| out.put_int(count));
-        });
-    }
-
-    /// Notes that a message is about to be queued which may change the peer's containers, see
-    /// `ahead`.
-    pub(crate) fn note_departure(&self, py: Python<'_>) {
-        for (id, used) in self.activity.note_departure() {
-            self.push_unanswered(py, Handler::ReadAhead, |out| {
-                ahead::put_arguments(out, &id, used, 0);
-            });
-        }
-    }
-
-    /// Queues a request whose answer concerns nobody.
-    fn push_unanswered(
-        &self,
-        py: Python<'_>,
-        handler: Handler,
-        put_arguments: impl FnOnce(&mut Writer<PyBulk>),
-    ) {
-        let Some(link) = self.link.get() else {
-            return;
-        };
-        let mut out = self.start(py, MessageKind::Request);
-        let seq = {
-            let mut session = link.session().lock();
-            let seq = session.take_seq();
-            // Without room for one more request the answer is an orphan, which is fine.
-            let _ = session.begin_numbered(seq, Waiter::Nobody);
-            seq
-        };
-        let handler = i64::from(handler.number());
-        dispatch::put_request(&mut out, self.dialect(), seq, handler);
-        put_arguments(&mut out);
-        if let Ok(frame) = seal(out, None) {
-            link.push(frame);
-        }
-    }
-
-    /// A proxy died: the owner gets its references back. Errors concern nobody.
-    pub(crate) fn release_proxy(&self, conn: &Bound<'_, Self>, id: &EncodedId, count: i64) {
-        let Some(link) = self.link.get().filter(|link| link.end().is_none()) else {
-            return;
-        };
-        if count <= 0 || !self.is_here() {
-            // Another proxy took them over; or this is a copy in a forked child, and the
-            // parent still holds the reference.
-            return;
-        }
-        if self.is_native(conn) {
-            self.push_release(conn.py(), id.as_bytes(), count);
-            link.flush_now();
-            return;
-        }
-        let py = conn.py();
-        let pack = brine::read_plain::<()>(py, &mut Reader::new(id.as_bytes()), 0);
-        let _ = pack.and_then(|pack| {
-            conn.as_any()
-                .call_method1(intern!(py, "_release_proxy"), (pack, count))
-        });
-    }
-
-    /// Completes a frame and queues it.
-    pub(crate) fn push(&self, link: &PyLink, out: Writer<PyBulk>) -> PyResult<()> {
-        link.push(seal(out, self.compress.get().copied())?);
-        Ok(())
     }
 
     /// What an exception looks like on the wire, as a plain value.

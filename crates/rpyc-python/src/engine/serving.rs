@@ -10,11 +10,12 @@ use rpyc::link::Link;
 use rpyc_proto::consts::MessageKind;
 
 use super::Engine;
+use crate::access;
 use crate::driver::PyDriver;
 use crate::nesting;
-use crate::operations;
-use crate::request::{self, Timeout};
-use crate::result::{self, PyAsyncResult, seconds};
+use crate::request;
+use crate::result::PyAsyncResult;
+use crate::timeout::Timeout;
 use crate::waiter::Waiter;
 
 #[pymethods]
@@ -30,7 +31,7 @@ impl Engine {
         timeout: Option<&Bound<'_, PyAny>>,
         wait_for_lock: bool,
     ) -> PyResult<bool> {
-        let deadline = seconds(timeout)?.deadline();
+        let deadline = Timeout::from_object(timeout)?.deadline();
         let link = slf.get().link()?;
         if !wait_for_lock && link.is_being_read() && !link.is_leading() {
             return Ok(false);
@@ -157,7 +158,7 @@ impl Engine {
         match handler.extract::<i64>() {
             Ok(number) if slf.get().is_native(slf) => {
                 let result: Bound<'py, PyAsyncResult> =
-                    result::asynchronous(slf, number, args, seconds(timeout)?)?;
+                    request::asynchronous(slf, number, args, Timeout::from_object(timeout)?)?;
                 Ok(result.into_any())
             }
             _ => {
@@ -251,6 +252,6 @@ impl Engine {
         perm: &Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyString>> {
         let config = slf.get().config(slf.py());
-        operations::check_attr(&config, obj, operations::attribute_name(name)?, perm)
+        access::check_attr(&config, obj, access::attribute_name(name)?, perm)
     }
 }
