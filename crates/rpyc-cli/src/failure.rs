@@ -97,6 +97,11 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::Address { .. } => Self::Usage(text),
             ConnectError::TimedOut { .. } => Self::TimedOut(text),
+            ConnectError::Resolve { ref source, .. }
+                if source.kind() == io::ErrorKind::TimedOut =>
+            {
+                Self::TimedOut(text)
+            }
             _ => Self::NoConnection(text),
         }
     }

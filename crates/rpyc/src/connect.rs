@@ -1,7 +1,7 @@
 //! Making connections.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use crate::address::Address;
 use crate::auth::ClientAuthenticator;
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Exception};
 use crate::object::{Object, Void};
-use crate::opening::Opening;
+use crate::opening::{Entrance, Opening};
+use crate::resolve;
 #[cfg(feature = "tls")]
 use crate::tls::TlsClient;
 use crate::transport::Stream;
@@ -92,10 +93,14 @@ impl Connector {
         &self.address
     }
 
-    /// Whether both sides make sure who the other one is, before the first message.
     #[cfg(feature = "tokio")]
-    pub(crate) const fn has_authenticator(&self) -> bool {
-        self.authenticator.is_some()
+    pub(crate) const fn client_authenticator(&self) -> Option<&Arc<dyn ClientAuthenticator>> {
+        self.authenticator.as_ref()
+    }
+
+    #[cfg(all(feature = "tokio", feature = "tls"))]
+    pub(crate) const fn tls_client(&self) -> &TlsClient {
+        &self.tls
     }
 
     #[cfg(feature = "tokio")]
@@ -135,10 +140,7 @@ impl Connector {
             self.config.clone(),
             Arc::clone(&self.root),
         )
-        .map_err(|exception| ConnectError::Handshake {
-            address: name,
-            reason: format!("on_connect of the own service raised {exception}"),
-        })
+        .map_err(|exception| refused_here(name, &exception))
     }
 
     fn open(&self, name: &str, deadline: Instant) -> Result<Stream, ConnectError> {
@@ -150,20 +152,20 @@ impl Connector {
             }
             Address::Unix(path) => open_unix(path, deadline).map_err(failed)?,
         };
-        let mut opening = Opening::new(socket, waited, deadline);
+        let mut opening = Entrance::new(socket, waited, deadline);
         if let Address::Ssl { host, .. } = &self.address {
             self.secure(name, host, &mut opening)?;
         }
         if let Some(authenticator) = &self.authenticator {
             authenticator
-                .introduce(&mut opening)
+                .introduce(&mut Opening::over(&mut opening))
                 .map_err(|error| self.unsuccessful(name, &error))?;
         }
         opening.into_stream(&self.config).map_err(failed)
     }
 
     #[cfg(feature = "tls")]
-    fn secure(&self, name: &str, host: &str, opening: &mut Opening) -> Result<(), ConnectError> {
+    fn secure(&self, name: &str, host: &str, opening: &mut Entrance) -> Result<(), ConnectError> {
         let session = self
             .tls
             .session(host)
@@ -177,15 +179,12 @@ impl Connector {
 
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_self, reason = "with TLS it has settings")]
-    fn secure(&self, name: &str, _: &str, _: &mut Opening) -> Result<(), ConnectError> {
-        Err(ConnectError::Address {
-            address: name.to_owned(),
-            reason: "TLS is not compiled in: it is the feature \"tls\" of the crate".to_owned(),
-        })
+    fn secure(&self, name: &str, _: &str, _: &mut Entrance) -> Result<(), ConnectError> {
+        Err(no_tls(name))
     }
 
     /// The error for a handshake that failed.
-    fn unsuccessful(&self, name: &str, error: &io::Error) -> ConnectError {
+    pub(crate) fn unsuccessful(&self, name: &str, error: &io::Error) -> ConnectError {
         let address = name.to_owned();
         match error.kind() {
             io::ErrorKind::TimedOut => ConnectError::TimedOut {
@@ -202,6 +201,23 @@ impl Connector {
                 reason: error.to_string(),
             },
         }
+    }
+}
+
+/// The error if the own service does not want the connection.
+pub(crate) fn refused_here(name: String, exception: &Exception) -> ConnectError {
+    ConnectError::Handshake {
+        address: name,
+        reason: format!("on_connect of the own service raised {exception}"),
+    }
+}
+
+/// The error for an address with TLS where there is none.
+#[cfg(not(feature = "tls"))]
+pub(crate) fn no_tls(name: &str) -> ConnectError {
+    ConnectError::Address {
+        address: name.to_owned(),
+        reason: "TLS is not compiled in: it is the feature \"tls\" of the crate".to_owned(),
     }
 }
 
@@ -226,11 +242,7 @@ fn open_tcp(
     deadline: Instant,
     waited: Duration,
 ) -> Result<TcpStream, ConnectError> {
-    let resolved = (host, port).to_socket_addrs();
-    let addresses = resolved.map_err(|source| ConnectError::Resolve {
-        address: name.to_owned(),
-        source,
-    })?;
+    let addresses = resolve::addresses(name, host, port, deadline, waited)?;
     let mut last = None;
     for address in addresses {
         let left = deadline.saturating_duration_since(Instant::now());

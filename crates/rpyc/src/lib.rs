@@ -53,6 +53,7 @@ mod opening;
 mod pending;
 pub mod random;
 mod registry;
+mod resolve;
 mod server;
 #[cfg(not(loom))]
 mod sync;

@@ -1,5 +1,6 @@
 //! A connection before its first message.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,12 +13,48 @@ use rustix::net::{RecvFlags, SendFlags};
 use crate::config::Config;
 use crate::transport::{Stream, poll};
 
-/// A connected socket on which both sides make sure who the other one is, before the first message.
+/// A connection on which both sides make sure who the other one is, before the first message.
 ///
 /// Reading and writing wait, until one deadline for all of it; after that they fail with
 /// [`io::ErrorKind::TimedOut`]. With TLS they are what is said inside it.
+pub struct Opening<'a>(&'a mut (dyn Talk + Send));
+
+/// What is said before the first message goes through this.
+pub(crate) trait Talk: Read + Write {}
+
+impl<T: Read + Write> Talk for T {}
+
+impl<'a> Opening<'a> {
+    pub(crate) fn over(stream: &'a mut (dyn Talk + Send)) -> Self {
+        Self(stream)
+    }
+}
+
+impl Read for Opening<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Opening<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl fmt::Debug for Opening<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").finish_non_exhaustive()
+    }
+}
+
+/// A connected socket that a thread opens.
 #[derive(Debug)]
-pub struct Opening {
+pub(crate) struct Entrance {
     socket: Waiting,
     #[cfg(feature = "tls")]
     session: Option<Box<rustls::Connection>>,
@@ -31,7 +68,7 @@ struct Waiting {
     deadline: Instant,
 }
 
-impl Opening {
+impl Entrance {
     pub(crate) fn new(socket: OwnedFd, timeout: Duration, deadline: Instant) -> Self {
         Self {
             socket: Waiting {
@@ -76,7 +113,7 @@ impl Opening {
     }
 }
 
-impl Read for Opening {
+impl Read for Entrance {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
@@ -86,7 +123,7 @@ impl Read for Opening {
     }
 }
 
-impl Write for Opening {
+impl Write for Entrance {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(session) = &mut self.session {
@@ -102,6 +139,14 @@ impl Write for Opening {
         }
         Ok(())
     }
+}
+
+/// The error of a handshake that is not done in time.
+pub(crate) fn too_long(timeout: Duration) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("the handshake took longer than {timeout:?}"),
+    )
 }
 
 #[cfg(feature = "tls")]
@@ -135,10 +180,7 @@ impl Waiting {
     fn wait(&self, wanted: PollFlags) -> io::Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("the handshake took longer than {:?}", self.timeout),
-            ));
+            return Err(too_long(self.timeout));
         }
         poll::wait(&[(self.socket.as_fd(), wanted)], Some(left)).map(drop)
     }

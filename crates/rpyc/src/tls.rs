@@ -90,8 +90,22 @@ impl TlsClient {
         self
     }
 
-    /// The session with a host.
+    /// The session with a host. Reads the files.
     pub(crate) fn session(&self, host: &str) -> Result<Session, TlsError> {
+        let (config, name) = (self.load()?, self.name(host)?);
+        let session = ClientConnection::new(config, name).map_err(TlsError::of)?;
+        Ok(Session::Client(session))
+    }
+
+    /// The name that the server's certificate is to have.
+    pub(crate) fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned())
+            .map_err(|_| TlsError(format!("{name:?} is no name of a host")))
+    }
+
+    /// Reads the files.
+    pub(crate) fn load(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -116,11 +130,7 @@ impl TlsClient {
                 .map_err(|error| TlsError::in_file(certificate, &error))?,
             None => builder.with_no_client_auth(),
         };
-        let name = self.server_name.as_deref().unwrap_or(host);
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| TlsError(format!("{name:?} is no name of a host")))?;
-        let session = ClientConnection::new(Arc::new(config), name).map_err(TlsError::of)?;
-        Ok(Session::Client(session))
+        Ok(Arc::new(config))
     }
 }
 

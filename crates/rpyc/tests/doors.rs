@@ -1,5 +1,7 @@
 //! Tokens, TLS and time limits: who gets in.
 
+#[cfg(feature = "tls")]
+mod certificates;
 mod service;
 
 use std::io::{Read, Write};
@@ -197,43 +199,8 @@ fn an_authenticator_that_panics_costs_one_connection() {
 #[cfg(feature = "tls")]
 mod tls {
     use super::*;
-    use std::path::{Path, PathBuf};
-
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use crate::certificates::Files;
     use rpyc::{TlsClient, TlsServer, Value};
-
-    /// An authority, and certificates by it, in files.
-    struct Files(tempfile::TempDir);
-
-    impl Files {
-        fn new() -> Self {
-            let files = Self(tempfile::tempdir().unwrap());
-            let mut params = CertificateParams::new(Vec::new()).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-            std::fs::write(files.path("ca.pem"), ca.pem()).unwrap();
-            for (name, host) in [("server", "localhost"), ("client", "client.lab")] {
-                let key = KeyPair::generate().unwrap();
-                let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-                let certificate = params.signed_by(&key, &ca).unwrap();
-                std::fs::write(files.path(&format!("{name}.pem")), certificate.pem()).unwrap();
-                std::fs::write(files.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
-            }
-            files
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            Path::join(self.0.path(), name)
-        }
-
-        fn server(&self) -> TlsServer {
-            TlsServer::new(self.path("server.pem"), self.path("server.key"))
-        }
-
-        fn client(&self) -> TlsClient {
-            TlsClient::new().ca_file(self.path("ca.pem"))
-        }
-    }
 
     #[test]
     fn calls_of_all_sizes_go_over_tls() {

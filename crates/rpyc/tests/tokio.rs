@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rpyc::{
     Args, AsyncConnection, AsyncServer, BindError, Config, Connection, Connector, Error, Exception,
-    Member, Method, Object, PeerInfo, Reply, Value,
+    Member, Method, Object, PeerInfo, Reply, Server, Value,
 };
 use tokio::sync::Notify;
 
@@ -319,8 +319,11 @@ async fn hundreds_of_connections_share_one_thread() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_turned_away() {
-    let server = AsyncServer::bind("127.0.0.1:0", |_| Arc::new(Service::default()));
-    let server = server.await.unwrap().max_connections(2);
+    let server = Server::builder()
+        .max_connections(2)
+        .service(|_| Arc::new(Service::default()))
+        .bind_async("127.0.0.1:0");
+    let server = server.await.unwrap();
     let address = server.address().to_string();
     tokio::spawn(server.serve());
     let first = AsyncConnection::connect(&address).await.unwrap();

@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -25,6 +25,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
 
+use super::line::{Line, at_once};
 use super::{Authenticator, ClientAuthenticator};
 use crate::opening::Opening;
 use crate::server::PeerInfo;
@@ -140,59 +141,81 @@ impl TokenAuthenticator {
 }
 
 impl Authenticator for TokenAuthenticator {
-    fn admit(&self, opening: &mut Opening, peer: &mut PeerInfo) -> io::Result<()> {
-        if read::<8>(opening)? != *MAGIC {
+    fn admit(&self, opening: &mut Opening<'_>, peer: &mut PeerInfo) -> io::Result<()> {
+        at_once(self.admit_over(opening, peer))
+    }
+
+    fn as_token(&self) -> Option<&TokenAuthenticator> {
+        Some(self)
+    }
+}
+
+impl ClientAuthenticator for TokenAuthenticator {
+    fn introduce(&self, opening: &mut Opening<'_>) -> io::Result<()> {
+        at_once(self.introduce_over(opening))
+    }
+
+    fn as_token(&self) -> Option<&TokenAuthenticator> {
+        Some(self)
+    }
+}
+
+/// The steps, for threads and for tasks.
+impl TokenAuthenticator {
+    /// A server's part.
+    pub(crate) async fn admit_over(
+        &self,
+        line: &mut impl Line,
+        peer: &mut PeerInfo,
+    ) -> io::Result<()> {
+        if read::<8>(line).await? != *MAGIC {
             return Err(denied("the client does not know the token handshake"));
         }
-        let [length] = read::<1>(opening)?;
+        let [length] = read::<1>(line).await?;
         let mut name = vec![0; usize::from(length)];
-        opening.read_exact(&mut name)?;
-        let client: [u8; SIZE] = read(opening)?;
+        line.receive(&mut name).await?;
+        let client: [u8; SIZE] = read(line).await?;
         let server = nonce()?;
-        opening.write_all(&[&MAGIC[..], &server].concat())?;
-        opening.flush()?;
-        let said: [u8; SIZE] = read(opening)?;
+        line.send(&[&MAGIC[..], &server].concat()).await?;
+        let said: [u8; SIZE] = read(line).await?;
         // For a name that is not known all goes the same way, with a token that nobody has.
         let text = String::from_utf8_lossy(&name);
         let known = self.tokens.get(&*text);
         let token = known.map_or_else(|| nonce().map(Vec::from), |token| Ok(token.clone()))?;
         let proven = proof(&token, CLIENT, &name, &client, &server).verify_slice(&said);
         if proven.is_err() || known.is_none() {
-            opening.write_all(&[REFUSED])?;
-            opening.flush()?;
+            line.send(&[REFUSED]).await?;
             return Err(denied(&format!(
                 "the client that calls itself {text:?} has another token"
             )));
         }
         let ours = proof(&token, SERVER, &name, &client, &server).finalize();
-        opening.write_all(&[&[ADMITTED], &ours.into_bytes()[..]].concat())?;
-        opening.flush()?;
+        line.send(&[&[ADMITTED], &ours.into_bytes()[..]].concat())
+            .await?;
         peer.set_identity(text);
         Ok(())
     }
-}
 
-impl ClientAuthenticator for TokenAuthenticator {
-    fn introduce(&self, opening: &mut Opening) -> io::Result<()> {
+    /// A client's part.
+    pub(crate) async fn introduce_over(&self, line: &mut impl Line) -> io::Result<()> {
         let Some(token) = self.tokens.get(&self.name) else {
             return Err(invalid(format!("there is no token for {:?}", self.name)));
         };
         let name = self.name.as_bytes();
         let client = nonce()?;
         let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
-        opening.write_all(&[&MAGIC[..], &[length], name, &client].concat())?;
-        opening.flush()?;
-        if read::<8>(opening)? != *MAGIC {
+        line.send(&[&MAGIC[..], &[length], name, &client].concat())
+            .await?;
+        if read::<8>(line).await? != *MAGIC {
             return Err(denied("the server does not know the token handshake"));
         }
-        let server: [u8; SIZE] = read(opening)?;
+        let server: [u8; SIZE] = read(line).await?;
         let ours = proof(token, CLIENT, name, &client, &server).finalize();
-        opening.write_all(&ours.into_bytes())?;
-        opening.flush()?;
-        if read::<1>(opening)? != [ADMITTED] {
+        line.send(&ours.into_bytes()).await?;
+        if read::<1>(line).await? != [ADMITTED] {
             return Err(denied("the server refuses the token"));
         }
-        let said: [u8; SIZE] = read(opening)?;
+        let said: [u8; SIZE] = read(line).await?;
         proof(token, SERVER, name, &client, &server)
             .verify_slice(&said)
             .map_err(|_| denied("the server does not know the token: it is another one"))
@@ -228,14 +251,13 @@ fn nonce() -> io::Result<[u8; SIZE]> {
     Ok(bytes)
 }
 
-fn read<const N: usize>(opening: &mut Opening) -> io::Result<[u8; N]> {
+async fn read<const N: usize>(line: &mut impl Line) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    opening
-        .read_exact(&mut bytes)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => denied("the peer hung up during the token handshake"),
-            _ => error,
-        })?;
+    let received = line.receive(&mut bytes).await;
+    received.map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => denied("the peer hung up during the token handshake"),
+        _ => error,
+    })?;
     Ok(bytes)
 }
 

@@ -14,7 +14,7 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The name of the host is not known.
+    /// The name of the host is not known, or looking it up took too long.
     Resolve {
         /// The address.
         address: String,

@@ -33,22 +33,28 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) kind: Kind,
-    pub(super) service: Factory,
-    pub(super) config: Config,
-    pub(super) max_connections: usize,
-    pub(super) handshake_timeout: Duration,
-    pub(super) registration: Option<Registration>,
-    pub(super) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) service: Factory,
+    pub(crate) config: Config,
+    pub(crate) max_connections: usize,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) registration: Option<Registration>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl Settings {
     /// Whether anything is exchanged before the first message.
-    pub(super) const fn has_handshake(&self) -> bool {
+    pub(crate) const fn has_handshake(&self) -> bool {
         self.authenticator.is_some() || self.has_tls()
+    }
+
+    /// Whether no other way to get threads was asked for.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_threaded(&self) -> bool {
+        self.kind == Kind::Threaded
     }
 
     const fn has_tls(&self) -> bool {
@@ -190,6 +196,13 @@ impl ServerBuilder {
     /// # Errors
     /// See [`BindError`].
     pub fn bind_to(self, address: &Address) -> Result<Server, BindError> {
+        let (settings, address) = self.prepare(address)?;
+        let listener = Listener::bind(&address)?;
+        Server::new(settings, listener).map_err(|source| BindError::from_io(&address, source))
+    }
+
+    /// Reads the files, and finds out what the address means with them.
+    pub(crate) fn prepare(self, address: &Address) -> Result<(Settings, Address), BindError> {
         let settings = self.load(address)?;
         let address = match address.clone() {
             Address::Tcp { host, port } if settings.has_tls() => Address::Ssl { host, port },
@@ -202,8 +215,7 @@ impl ServerBuilder {
             }
             other => other,
         };
-        let listener = Listener::bind(&address)?;
-        Server::new(settings, listener).map_err(|source| BindError::from_io(&address, source))
+        Ok((settings, address))
     }
 
     /// Reads the files for TLS.

@@ -33,8 +33,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use builder::Kind;
 pub use builder::ServerBuilder;
-use builder::{Kind, Settings};
+pub(crate) use builder::Settings;
 use connections::Connections;
 use listener::Accepted;
 #[cfg(feature = "tokio")]
@@ -42,10 +43,12 @@ pub(crate) use listener::is_of_one_connection;
 pub(crate) use listener::{Listener, is_passing};
 pub use peer::PeerInfo;
 use pool::Pool;
+#[cfg(feature = "tokio")]
+pub(crate) use registration::Registration;
 use threads::Threads;
 
 use crate::address::Address;
-use crate::opening::Opening;
+use crate::opening::Entrance;
 
 /// How long [`Server::serve`] waits, after a stop, for threads that are still in a method.
 const LINGER: Duration = Duration::from_secs(5);
@@ -253,7 +256,7 @@ impl Shared {
     /// Lists a socket and hands it to whoever is going to open it.
     fn welcome(self: &Arc<Self>, socket: OwnedFd, peer: PeerInfo) -> io::Result<()> {
         let timeout = self.settings.handshake_timeout;
-        let opening = Opening::new(socket, timeout, Instant::now() + timeout);
+        let opening = Entrance::new(socket, timeout, Instant::now() + timeout);
         let Some(key) = self.connections.admit(opening.socket()) else {
             log::warn!(
                 "{}: {} was turned away: {} connections are open (ServerBuilder::max_connections)",
@@ -284,7 +287,7 @@ impl Shared {
         started
     }
 
-    fn begin_in_pool(self: &Arc<Self>, key: u64, opening: Opening, peer: PeerInfo) {
+    fn begin_in_pool(self: &Arc<Self>, key: u64, opening: Entrance, peer: PeerInfo) {
         if let Some(pool) = &self.pool {
             pool.begin(key, opening, peer);
         }

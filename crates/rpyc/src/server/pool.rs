@@ -26,7 +26,7 @@ use rustix::event::{EventfdFlags, epoll};
 use super::Shared;
 use super::peer::PeerInfo;
 use crate::connection::Connection;
-use crate::opening::Opening;
+use crate::opening::Entrance;
 
 /// How many messages of one connection are served before it is another one's turn.
 const BATCH: usize = 64;
@@ -46,7 +46,7 @@ struct Inner {
 
 enum Job {
     /// A socket was accepted, and its handshake is over.
-    Begin(u64, Box<(Opening, PeerInfo)>),
+    Begin(u64, Box<(Entrance, PeerInfo)>),
     /// A connection has requests in memory.
     Serve(u64),
 }
@@ -104,7 +104,7 @@ impl Pool {
     }
 
     /// Hands a socket to a worker, which makes a connection of it.
-    pub(super) fn begin(&self, key: u64, opening: Opening, peer: PeerInfo) {
+    pub(super) fn begin(&self, key: u64, opening: Entrance, peer: PeerInfo) {
         self.0.push(Job::Begin(key, Box::new((opening, peer))));
     }
 
@@ -140,7 +140,7 @@ impl Inner {
     }
 
     /// Makes a connection, and waits for what it has to say.
-    fn begin(self: &Arc<Self>, shared: &Shared, key: u64, (opening, peer): (Opening, PeerInfo)) {
+    fn begin(self: &Arc<Self>, shared: &Shared, key: u64, (opening, peer): (Entrance, PeerInfo)) {
         let socket = opening.socket();
         let Some(conn) = shared.begin(key, opening, &peer) else {
             shared.connections.remove(key);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use crate::address::Address;
 use crate::registry::RegistryClient;
 
 /// How often: registries forget after four minutes.
@@ -13,29 +14,41 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What is registered, and where.
 #[derive(Clone)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     pub(super) registry: RegistryClient,
     pub(super) names: Vec<String>,
 }
 
+impl Registration {
+    /// Registers once. Tells when to do so again, and whether it failed; says so in the log unless it is
+    /// known.
+    pub(crate) fn renew(&self, address: &Address, known: bool) -> (Duration, bool) {
+        match self.registry.register(&self.names, address) {
+            Ok(()) => (AGAIN, false),
+            Err(error) => {
+                if !known {
+                    log::warn!("{address}: not registered: {error}");
+                }
+                (RETRY, true)
+            }
+        }
+    }
+
+    /// The server is going.
+    pub(crate) fn end(&self, address: &Address) {
+        if let Err(error) = self.registry.unregister(address) {
+            log::warn!("{address}: still registered: {error}");
+        }
+    }
+}
+
 /// Registers again and again, until the server closes its door.
 pub(super) fn keep(shared: &Arc<Shared>, registration: &Registration) {
-    let Registration { registry, names } = registration;
     let mut complained = false;
     while shared.connections.is_open() {
-        let registered = registry.register(names, shared.address());
-        let pause = match &registered {
-            Ok(()) => AGAIN,
-            Err(_) => RETRY,
-        };
-        if let Err(error) = registered
-            && !std::mem::replace(&mut complained, true)
-        {
-            log::warn!("{}: not registered: {error}", shared.address());
-        }
+        let (pause, failed) = registration.renew(shared.address(), complained);
+        complained = failed;
         shared.connections.wait_for_close(pause);
     }
-    if let Err(error) = registry.unregister(shared.address()) {
-        log::warn!("{}: still registered: {error}", shared.address());
-    }
+    registration.end(shared.address());
 }

@@ -7,10 +7,10 @@ use super::builder::Kind;
 use super::peer::PeerInfo;
 use super::{Arc, Shared};
 use crate::connection::Connection;
-use crate::opening::Opening;
+use crate::opening::{Entrance, Opening};
 
 /// Opens a connection and serves it to its end, in this thread.
-pub(super) fn serve(shared: &Arc<Shared>, key: u64, opening: Opening, peer: PeerInfo) {
+pub(super) fn serve(shared: &Arc<Shared>, key: u64, opening: Entrance, peer: PeerInfo) {
     if let Some((opening, peer)) = shared.shake_hands(key, opening, peer)
         && let Some(conn) = shared.begin(key, opening, &peer)
     {
@@ -27,9 +27,9 @@ impl Shared {
     pub(super) fn shake_hands(
         &self,
         key: u64,
-        mut opening: Opening,
+        mut opening: Entrance,
         mut peer: PeerInfo,
-    ) -> Option<(Opening, PeerInfo)> {
+    ) -> Option<(Entrance, PeerInfo)> {
         // An authenticator is the user's code.
         let shaken = catch_unwind(AssertUnwindSafe(|| self.identify(&mut opening, &mut peer)));
         let error = match shaken {
@@ -46,7 +46,7 @@ impl Shared {
         None
     }
 
-    fn identify(&self, opening: &mut Opening, peer: &mut PeerInfo) -> io::Result<()> {
+    fn identify(&self, opening: &mut Entrance, peer: &mut PeerInfo) -> io::Result<()> {
         #[cfg(feature = "tls")]
         if let Some(config) = &self.settings.tls {
             let session = crate::tls::server_session(config).map_err(io::Error::other)?;
@@ -54,13 +54,13 @@ impl Shared {
             peer.set_certificate(opening.peer_certificate());
         }
         match &self.settings.authenticator {
-            Some(authenticator) => authenticator.admit(opening, peer),
+            Some(authenticator) => authenticator.admit(&mut Opening::over(opening), peer),
             None => Ok(()),
         }
     }
 
     /// Makes the root object and the connection. `None`: there is none.
-    pub(super) fn begin(&self, key: u64, opening: Opening, peer: &PeerInfo) -> Option<Connection> {
+    pub(super) fn begin(&self, key: u64, opening: Entrance, peer: &PeerInfo) -> Option<Connection> {
         let address = self.address();
         if self.settings.kind == Kind::OneShot {
             if !self.connections.take() {

@@ -127,6 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 match self.read(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_stream()),
                     Poll::Ready(Ok(_)) => continue,
+                    // Many peers end without saying so in TLS. A message that is cut off is seen in the
+                    // frames.
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Poll::Ready(self.end_of_stream());
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(io_cause(&error)),
                     Poll::Pending => {}
                 }

@@ -1,26 +1,26 @@
 //! Connections that a tokio runtime drives.
 
+mod connect;
 mod drive;
+mod opening;
 mod result;
 mod server;
+mod stream;
 mod wire;
 
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use ::tokio::io::{AsyncRead, AsyncWrite};
-use ::tokio::net::{TcpStream, UnixStream};
-use ::tokio::time::timeout_at;
 use rpyc_proto::consts::Handler;
 
 pub use server::AsyncServer;
 pub(crate) use wire::RuntimeWire;
 
 use self::drive::Driver;
-use crate::address::Address;
+use self::stream::{Socket, Stream};
 use crate::config::Config;
 use crate::connect::Connector;
 use crate::connection::{Connection, Wire};
@@ -35,6 +35,8 @@ use crate::object::Object;
 /// whose names end in `_async`. The blocking ones work from threads outside of the runtime only.
 ///
 /// Dropping a future that was not awaited to its end gives its answer up.
+///
+/// A connection with settings, TLS or a token is made by [`Connector::connect_async`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -72,18 +74,36 @@ impl AsyncConnection {
         config: Config,
         root: Arc<dyn Object>,
     ) -> Result<Self, Exception> {
-        Self::begin(stream, peer.into(), config, root, Local(false), false)
+        Self::drive(stream, peer.into(), config, root, false, false)
     }
 
+    /// A connection over a socket that was opened. `keep`: its task keeps it alive.
     fn begin(
+        stream: Stream,
+        peer: String,
+        config: Config,
+        root: Arc<dyn Object>,
+        keep: bool,
+    ) -> Result<Self, Exception> {
+        let local = stream.is_local();
+        match stream {
+            // Nothing to ask at each turn.
+            Stream::Plain(Socket::Tcp(socket)) => {
+                Self::drive(socket, peer, config, root, local, keep)
+            }
+            other => Self::drive(other, peer, config, root, local, keep),
+        }
+    }
+
+    fn drive(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: String,
         config: Config,
         root: Arc<dyn Object>,
-        local: Local,
+        local: bool,
         keep: bool,
     ) -> Result<Self, Exception> {
-        let wire = RuntimeWire::new(&config.limits, local.0);
+        let wire = RuntimeWire::new(&config.limits, local);
         let conn = Connection::begin(Wire::Runtime(wire), peer, config, root)?;
         let driver = Driver::new(stream, conn.peer());
         let kept = keep.then(|| Arc::clone(conn.peer()));
@@ -129,77 +149,5 @@ impl Deref for AsyncConnection {
 
     fn deref(&self) -> &Connection {
         &self.0
-    }
-}
-
-/// Whether a peer is on this machine.
-#[derive(Clone, Copy)]
-struct Local(bool);
-
-impl Local {
-    fn of(socket: &TcpStream) -> Self {
-        let peer = socket.peer_addr();
-        Self(peer.is_ok_and(|address| address.ip().to_canonical().is_loopback()))
-    }
-}
-
-impl Connector {
-    /// Connects, and has a task of the current runtime drive the connection.
-    ///
-    /// # Errors
-    /// See [`ConnectError`].
-    pub async fn connect_async(&self) -> Result<AsyncConnection, ConnectError> {
-        let name = self.address().to_string();
-        if self.has_authenticator() {
-            return Err(ConnectError::Handshake {
-                address: name,
-                reason: "authenticators are for blocking connections: use Connector::connect, or \
-                         authenticate on a stream and use AsyncConnection::over"
-                    .to_owned(),
-            });
-        }
-        let waited = self.settings().connect_timeout;
-        let deadline = Instant::now() + waited;
-        let opened = timeout_at(deadline.into(), self.open_async(&name, waited)).await;
-        opened.unwrap_or(Err(ConnectError::TimedOut {
-            address: name,
-            waited,
-            accepted: false,
-        }))
-    }
-
-    async fn open_async(
-        &self,
-        name: &str,
-        waited: Duration,
-    ) -> Result<AsyncConnection, ConnectError> {
-        let failed = |source| ConnectError::from_io(name, source, waited);
-        let (config, root) = (self.settings().clone(), self.root());
-        let begun = match self.address() {
-            Address::Tcp { host, port } => {
-                let socket = TcpStream::connect((host.as_str(), *port))
-                    .await
-                    .map_err(failed)?;
-                socket.set_nodelay(true).map_err(failed)?;
-                let local = Local::of(&socket);
-                AsyncConnection::begin(socket, name.to_owned(), config, root, local, false)
-            }
-            Address::Unix(path) => {
-                let socket = UnixStream::connect(path).await.map_err(failed)?;
-                AsyncConnection::begin(socket, name.to_owned(), config, root, Local(true), false)
-            }
-            Address::Ssl { .. } => {
-                return Err(ConnectError::Address {
-                    address: name.to_owned(),
-                    reason: "TLS is for blocking connections; make a TLS stream and use \
-                             AsyncConnection::over"
-                        .to_owned(),
-                });
-            }
-        };
-        begun.map_err(|exception| ConnectError::Handshake {
-            address: name.to_owned(),
-            reason: format!("on_connect of the own service raised {exception}"),
-        })
     }
 }

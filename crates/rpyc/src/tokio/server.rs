@@ -1,39 +1,65 @@
 //! Serving with a runtime.
+//!
+//! # Theory of operation
+//!
+//! One task, the one in [`AsyncServer::serve`], accepts. Whatever a peer can draw out is not its concern:
+//! a handshake is a task of a set that it owns, with a time limit, and ends with it. A connection that is
+//! open is driven by a task of its own, which keeps it, and outlives the server.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use ::tokio::task::spawn_blocking;
+use ::tokio::net::{TcpListener, UnixListener};
+use ::tokio::task::{JoinSet, spawn_blocking};
 
-use super::{AsyncConnection, Local};
+use super::AsyncConnection;
+use super::opening::{Limit, in_thread};
+use super::stream::{Socket, Stream};
 use crate::address::Address;
-use crate::config::Config;
 use crate::connection::{Connection, Peer, guarded};
-use crate::convert::{FromValue, IntoValue};
+use crate::convert::IntoValue;
 use crate::error::{BindError, Exception};
-use crate::object::Object;
-use crate::server::{Listener, PeerInfo, is_of_one_connection, is_passing};
+use crate::server::{
+    Listener, PeerInfo, Registration, Server, ServerBuilder, Settings, is_of_one_connection,
+    is_passing,
+};
 
 /// How long accepting rests when the process has no descriptor or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Factory = Arc<dyn Fn(&PeerInfo) -> Result<Arc<dyn Object>, Exception> + Send + Sync>;
-
 /// A server whose connections are tasks of a tokio runtime; see [`AsyncConnection`].
 ///
-/// It has no door of its own: for TLS or authentication, accept the streams yourself and hand them
-/// to [`AsyncConnection::over`], or use a [`Server`](crate::Server).
+/// It is made by [`bind`](Self::bind), or with more settings by
+/// [`ServerBuilder::bind_async`]: TLS, authentication, limits.
+///
+/// ```
+/// use rpyc::{AsyncServer, Connector, Server, TokenAuthenticator};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let token = TokenAuthenticator::new(TokenAuthenticator::make_token()?)?;
+/// let server: AsyncServer = Server::builder()
+///     .authenticator(token.clone())
+///     .service(|_| rpyc::function(|a: i64, b: i64| a + b))
+///     .bind_async("127.0.0.1:0")
+///     .await?;
+/// let connector = Connector::to(server.address().clone()).authenticator(token);
+/// tokio::spawn(server.serve());
+///
+/// let conn = connector.connect_async().await?;
+/// let sum = conn.root_async().await?.call_async((1, 2)).await?;
+/// assert_eq!(sum.extract::<i64>()?, 3);
+/// # Ok(())
+/// # }
+/// ```
 pub struct AsyncServer {
     listener: Listener,
-    config: Config,
-    max_connections: usize,
-    factory: Factory,
+    settings: Arc<Settings>,
 }
 
 impl AsyncServer {
@@ -49,39 +75,7 @@ impl AsyncServer {
         address: &str,
         root: impl Fn(&PeerInfo) -> O + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
-        let address: Address = address.parse()?;
-        if matches!(address, Address::Ssl { .. }) {
-            let text = "make TLS streams yourself, and hand them to AsyncConnection::over";
-            return Err(BindError::bad(&address, text));
-        }
-        let failed = BindError::from_io(&address, io::ErrorKind::Interrupted.into());
-        // The host's name may have to be looked up.
-        let bound = spawn_blocking(move || Listener::bind(&address)).await;
-        let factory = move |peer: &PeerInfo| {
-            let root = guarded(|| Ok(root(peer).into_value()))?;
-            <Arc<dyn Object>>::from_value(root).map_err(Exception::from)
-        };
-        Ok(Self {
-            listener: bound.unwrap_or(Err(failed))?,
-            config: Config::default(),
-            max_connections: 10_000,
-            factory: Arc::new(factory),
-        })
-    }
-
-    /// Sets the configuration of the connections.
-    #[must_use]
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// How many connections there may be at once: 10,000 by default. Others are accepted and closed
-    /// at once.
-    #[must_use]
-    pub const fn max_connections(mut self, count: usize) -> Self {
-        self.max_connections = count;
-        self
+        Server::builder().service(root).bind_async(address).await
     }
 
     /// Where it listens. A port 0 was replaced by the one that the system chose.
@@ -90,12 +84,13 @@ impl AsyncServer {
         self.listener.address()
     }
 
-    /// Accepts connections, for ever. Dropping the future ends that; connections go on.
+    /// Accepts connections, for ever. Dropping the future ends that, and handshakes that are not done;
+    /// connections go on.
     ///
     /// # Errors
     /// The listening socket failed.
     pub async fn serve(self) -> io::Result<()> {
-        self.accept(&mut Vec::new()).await
+        self.run(&mut Guests::default()).await
     }
 
     /// Accepts connections until `stop` is ready; then closes those that are left.
@@ -103,28 +98,47 @@ impl AsyncServer {
     /// # Errors
     /// The listening socket failed; connections are closed then, too.
     pub async fn serve_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let mut begun = Vec::new();
+        let mut guests = Guests::default();
         let outcome = {
-            let mut accept = pin!(self.accept(&mut begun));
+            let mut run = pin!(self.run(&mut guests));
             let mut stop = pin!(stop);
             poll_fn(|context| match stop.as_mut().poll(context) {
                 Poll::Ready(()) => Poll::Ready(Ok(())),
-                Poll::Pending => accept.as_mut().poll(context),
+                Poll::Pending => run.as_mut().poll(context),
             })
             .await
         };
         self.listener.close();
-        for peer in begun.iter().filter_map(Weak::upgrade) {
-            Connection::of(peer).close();
+        guests.close().await;
+        if let Some(registration) = self.settings.registration.clone() {
+            let address = self.address().clone();
+            // A registry that can't be told will find out by itself.
+            let _ = spawn_blocking(move || registration.end(&address)).await;
         }
         outcome
     }
 
-    /// Lists the connections in `begun`.
-    async fn accept(&self, begun: &mut Vec<Weak<Peer>>) -> io::Result<()> {
+    async fn run(&self, guests: &mut Guests) -> io::Result<()> {
+        let Some(registration) = &self.settings.registration else {
+            return self.accept(guests).await;
+        };
+        let mut accept = pin!(self.accept(guests));
+        let mut register = pin!(keep_registered(registration, self.address()));
+        poll_fn(|context| {
+            let _: Poll<()> = register.as_mut().poll(context);
+            accept.as_mut().poll(context)
+        })
+        .await
+    }
+
+    async fn accept(&self, guests: &mut Guests) -> io::Result<()> {
         let incoming = Incoming::of(&self.listener)?;
         loop {
-            let (stream, peer) = match incoming.accept(&self.listener).await {
+            let accepted = poll_fn(|context| {
+                guests.poll_handshakes(context);
+                incoming.poll_accept(&self.listener, context)
+            });
+            let (socket, peer) = match accepted.await {
                 Ok(accepted) => accepted,
                 Err(error) if is_of_one_connection(&error) => continue,
                 // The socket stays in the queue: without a pause this would spin.
@@ -135,42 +149,183 @@ impl AsyncServer {
                 }
                 Err(error) => return Err(error),
             };
-            if begun.len() >= self.max_connections || begun.len() == begun.capacity() {
-                begun.retain(|peer| peer.strong_count() > 0);
-            }
-            if begun.len() >= self.max_connections {
+            if guests.count(self.settings.max_connections) >= self.settings.max_connections {
                 log::warn!(
                     "{}: {} was turned away: {} connections are open \
-                     (AsyncServer::max_connections)",
+                     (ServerBuilder::max_connections)",
                     self.address(),
                     peer.name(),
-                    begun.len()
+                    self.settings.max_connections
                 );
                 continue;
             }
-            match self.begin(stream, &peer) {
-                Ok(conn) => begun.push(Arc::downgrade(conn.peer())),
-                Err(exception) => {
-                    log::error!("{}: {}: {exception}", self.address(), peer.name());
-                }
+            let door = Door {
+                settings: Arc::clone(&self.settings),
+                address: self.address().clone(),
+            };
+            if self.settings.has_handshake() {
+                guests.opening.spawn(door.open(socket, peer));
+            } else {
+                guests.open.extend(door.begin(Stream::Plain(socket), &peer));
+            }
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// As [`bind`](Self::bind), but a runtime drives the connections. It needs none of the ways to get
+    /// threads: [`pool`](Self::pool) and [`one_shot`](Self::one_shot) are for [`Server`]s only.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind_async(self, address: &str) -> Result<AsyncServer, BindError> {
+        let address: Address = address.parse()?;
+        let failed = BindError::from_io(&address, io::ErrorKind::Interrupted.into());
+        // There are files to read, and the host's name may have to be looked up.
+        let bound = spawn_blocking(move || {
+            let (settings, address) = self.prepare(&address)?;
+            if !settings.is_threaded() {
+                let text = "ServerBuilder::pool and one_shot are for servers with threads";
+                return Err(BindError::bad(&address, text));
+            }
+            Ok((settings, Listener::bind(&address)?))
+        });
+        let (settings, listener) = bound.await.unwrap_or(Err(failed))?;
+        Ok(AsyncServer {
+            listener,
+            settings: Arc::new(settings),
+        })
+    }
+}
+
+/// The connections of a server.
+#[derive(Default)]
+struct Guests {
+    /// Those that are being opened.
+    opening: JoinSet<Option<Weak<Peer>>>,
+    /// Those that are open, or were.
+    open: Vec<Weak<Peer>>,
+}
+
+impl Guests {
+    /// How many there are. Those that have left are looked for only if it matters.
+    fn count(&mut self, max: usize) -> usize {
+        if self.opening.len() + self.open.len() >= max || self.open.len() == self.open.capacity() {
+            self.open.retain(|peer| peer.strong_count() > 0);
+        }
+        self.opening.len() + self.open.len()
+    }
+
+    /// Notes the ends of handshakes. The task is woken by the next one.
+    fn poll_handshakes(&mut self, context: &mut Context<'_>) {
+        while let Poll::Ready(Some(done)) = self.opening.poll_join_next(context) {
+            self.open.extend(done.ok().flatten());
+        }
+    }
+
+    /// Closes all.
+    async fn close(mut self) {
+        self.opening.abort_all();
+        while let Some(done) = self.opening.join_next().await {
+            self.open.extend(done.ok().flatten());
+        }
+        for peer in self.open.iter().filter_map(Weak::upgrade) {
+            Connection::of(peer).close();
+        }
+    }
+}
+
+/// What a connection has to pass.
+struct Door {
+    settings: Arc<Settings>,
+    address: Address,
+}
+
+impl Door {
+    /// Opens a connection, in a task. `None`: it is not served.
+    async fn open(self, socket: Socket, mut peer: PeerInfo) -> Option<Weak<Peer>> {
+        match self.shake_hands(socket, &mut peer).await {
+            Ok(stream) => self.begin(stream, &peer),
+            Err(error) => {
+                log::warn!("{}: {} was turned away: {error}", self.address, peer.name());
+                None
             }
         }
     }
 
-    /// The task keeps the connection.
-    fn begin(&self, stream: Stream, peer: &PeerInfo) -> Result<AsyncConnection, Exception> {
-        let root = (self.factory)(peer)?;
-        let (name, config) = (peer.name().to_owned(), self.config.clone());
-        match stream {
-            Stream::Tcp(stream) => {
-                stream.set_nodelay(true)?;
-                let local = Local::of(&stream);
-                AsyncConnection::begin(stream, name, config, root, local, true)
-            }
-            Stream::Unix(stream) => {
-                AsyncConnection::begin(stream, name, config, root, Local(true), true)
+    /// Makes sure who the peer is.
+    async fn shake_hands(&self, socket: Socket, peer: &mut PeerInfo) -> io::Result<Stream> {
+        let limit = Limit::from_now(self.settings.handshake_timeout);
+        let mut stream = self.secure(socket, peer, limit).await?;
+        let Some(authenticator) = &self.settings.authenticator else {
+            return Ok(stream);
+        };
+        if let Some(token) = authenticator.as_token() {
+            limit.hold(token.admit_over(&mut stream, peer)).await?;
+            return Ok(stream);
+        }
+        let (authenticator, mut known) = (Arc::clone(authenticator), peer.clone());
+        let (stream, known) = in_thread(stream, limit, move |opening| {
+            authenticator.admit(opening, &mut known)?;
+            Ok(known)
+        })
+        .await?;
+        *peer = known;
+        Ok(stream)
+    }
+
+    #[cfg(feature = "tls")]
+    async fn secure(
+        &self,
+        socket: Socket,
+        peer: &mut PeerInfo,
+        limit: Limit,
+    ) -> io::Result<Stream> {
+        let Some(config) = &self.settings.tls else {
+            return Ok(Stream::Plain(socket));
+        };
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
+        let secured = limit.hold(acceptor.accept(socket)).await?;
+        let stream = Stream::Tls(Box::new(secured.into()));
+        peer.set_certificate(stream.peer_certificate());
+        Ok(stream)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_async, reason = "with TLS there is a handshake")]
+    async fn secure(&self, socket: Socket, _: &mut PeerInfo, _: Limit) -> io::Result<Stream> {
+        Ok(Stream::Plain(socket))
+    }
+
+    /// Makes the root object and the connection, which its task keeps. `None`: there is none.
+    fn begin(&self, stream: Stream, peer: &PeerInfo) -> Option<Weak<Peer>> {
+        let config = self.settings.config.clone();
+        // The factory is the user's code.
+        let begun =
+            guarded(|| (self.settings.service)(peer).map_err(Exception::from)).and_then(|root| {
+                AsyncConnection::begin(stream, peer.name().into(), config, root, true)
+            });
+        match begun {
+            Ok(conn) => Some(Arc::downgrade(conn.peer())),
+            Err(exception) => {
+                log::error!("{}: {}: {exception}", self.address, peer.name());
+                None
             }
         }
+    }
+}
+
+/// Registers again and again.
+async fn keep_registered(registration: &Registration, address: &Address) {
+    let mut complained = false;
+    loop {
+        let (registration, address) = (registration.clone(), address.clone());
+        let round = spawn_blocking(move || registration.renew(&address, complained));
+        let Ok((pause, failed)) = round.await else {
+            return;
+        };
+        complained = failed;
+        ::tokio::time::sleep(pause).await;
     }
 }
 
@@ -178,11 +333,6 @@ impl AsyncServer {
 enum Incoming {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 impl Incoming {
@@ -194,17 +344,20 @@ impl Incoming {
         })
     }
 
-    async fn accept(&self, listener: &Listener) -> io::Result<(Stream, PeerInfo)> {
-        Ok(match self {
-            Self::Tcp(socket) => {
-                let (stream, address) = socket.accept().await?;
-                (Stream::Tcp(stream), listener.peer(Some(address)))
-            }
-            Self::Unix(socket) => {
-                let (stream, _) = socket.accept().await?;
-                (Stream::Unix(stream), listener.peer(None))
-            }
-        })
+    fn poll_accept(
+        &self,
+        listener: &Listener,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, PeerInfo)>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_accept(context).map(|accepted| {
+                let (socket, address) = accepted?;
+                Ok((Socket::tcp(socket)?, listener.peer(Some(address))))
+            }),
+            Self::Unix(socket) => socket
+                .poll_accept(context)
+                .map_ok(|(socket, _)| (Socket::Unix(socket), listener.peer(None))),
+        }
     }
 }
 
