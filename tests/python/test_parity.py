@@ -6,10 +6,9 @@ and without `.venv-rival`, these tests fail.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,17 +16,8 @@ import pytest
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "parity.py"
 
 
-def load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("parity", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look themselves up there.
-    sys.modules["parity"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-parity = load_tool()
+sys.path.insert(0, str(TOOL.parent))
+parity: Any = importlib.import_module("parity")
 
 
 @pytest.fixture(scope="module")
