@@ -55,8 +55,9 @@ TOOLS_BIN := $(CURDIR)/target/tools/bin
 DENY_CHECK := cargo deny --log-level error check bans licenses sources
 
 # What the native path and the Python path must agree on.
-PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access batch buffers connection exceptions \
-	extension_points extensions faults handlers hostile_limits hostile_peers policy_matrix netref read_ahead refcount threads vectors_session))
+PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr_access batch buffers connection connection_tables \
+	exceptions extension_points extensions faults handlers hostile_limits hostile_peers policy_matrix netref own_streams \
+	read_ahead refcount threads vectors_session))
 
 # Builds target/debug/rpyc, too, which the interoperability tests start.
 RUST_TESTS := cargo test --workspace --exclude rpyc-python --features rpyc/tokio,rpyc/tls

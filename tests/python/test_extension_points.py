@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
-import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Rig, eventually, in_thread
+from conftest import Rig
+from served_things import Service, Thing, both, serving
 
 import rpyc
-from rpyc.core import async_, brine, consts, netref, protocol
-from rpyc.core.channel import Channel
+from rpyc.core import async_, consts, netref, protocol
 from rpyc.core.protocol import Connection
-from rpyc.core.stream import SocketStream
-from rpyc.lib import Timeout, get_id_pack
+from rpyc.lib import get_id_pack
 
 PYTHON_PATH = bool(os.environ.get("RPYC_TEST_PYTHON_PATH"))
-
-
-class Thing:
-    """Something that goes by reference."""
-
-    exposed_value = 5
-
-    def exposed_method(self, number: int) -> int:
-        return number + 1
-
-    def __len__(self) -> int:
-        return 3
-
-
-class Service(rpyc.Service):
-    """What the connections under test serve."""
-
-    def exposed_same(self, value: Any) -> Any:
-        return value
-
-    def exposed_make(self) -> Thing:
-        return Thing()
-
-    def exposed_fail(self) -> None:
-        raise ValueError("on purpose")
-
-    def exposed_call(self, function: Any, *args: Any) -> Any:
-        return function(*args)
-
-
-def serving(connection: type[Connection]) -> type[Service]:
-    """The service with a connection class of one's own."""
-    return type("Service", (Service,), {"_protocol": connection})
-
-
-def both(rig: Rig, connection: type[Connection]) -> Any:
-    """A pair whose ends are both of the given class."""
-    return rig.pair(serving(connection), client_service=serving(connection))
 
 
 # Subclasses of Connection
@@ -160,7 +118,7 @@ def test_netref_factory(rig: Rig) -> None:
     client = both(rig, Mine).client
     made.clear()
     assert client.root.make().value == 5
-    assert f"{__name__}.Thing" in made
+    assert "served_things.Thing" in made
     name = "builtins.dict"
     assert name not in made
     client.root.call(dict.fromkeys, "ab")
@@ -289,7 +247,7 @@ def test_class_factory(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(netref, "class_factory", patched)
     rig.pair(Service).client.root.make()
     names = dict(made)
-    assert "__len__" in names[f"{__name__}.Thing"]
+    assert "__len__" in names["served_things.Thing"]
 
 
 def test_make_method(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +271,7 @@ def test_id_packs_of_one_s_own(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Non
         return ("renamed." + name if isinstance(obj, Thing) else name), class_id, instance_id
 
     monkeypatch.setattr(protocol, "get_id_pack", patched)
-    assert rig.pair(Service).client.root.make().____id_pack__[0] == f"renamed.{__name__}.Thing"
+    assert rig.pair(Service).client.root.make().____id_pack__[0] == "renamed.served_things.Thing"
 
 
 def test_wait_of_results(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,146 +332,7 @@ def test_exception_handlers(rig: Rig) -> None:
     assert boxed == [ValueError] and caught.value.seen  # type: ignore[attr-defined]
 
 
-# Duck-typed transports
-
-
-class Tunnel:
-    """A stream that is no subclass of anything: a socket whose bytes are all turned around."""
-
-    MAX_IO_CHUNK = 8000
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.closed = False
-        self.polled: list[Any] = []
-
-    def fileno(self) -> int:
-        """There is no descriptor to wait for."""
-        raise EOFError("no descriptor")
-
-    def poll(self, timeout: Any) -> bool:
-        """True if there is something to read, or nothing ever again; the timeout is a `rpyc.lib.Timeout`."""
-        import select
-
-        self.polled.append(timeout)
-        left = timeout.timeleft() if isinstance(timeout, Timeout) else timeout
-        return bool(self.closed or select.select([self._sock], [], [], left)[0])
-
-    def read(self, count: int) -> bytes:
-        """Exactly so many bytes."""
-        data = b""
-        while len(data) < count:
-            piece = b"" if self.closed else self._sock.recv(count - len(data))
-            if not piece:
-                self.close()
-                raise EOFError("the tunnel has ended")
-            data += piece
-        return bytes(255 - byte for byte in data)
-
-    def write(self, data: bytes) -> None:
-        """All of it."""
-        if self.closed:
-            raise EOFError("the tunnel has ended")
-        try:
-            self._sock.sendall(bytes(255 - byte for byte in bytes(data)))
-        except OSError as error:
-            self.close()
-            raise EOFError(str(error)) from error
-
-    def close(self) -> None:
-        """Both directions."""
-        if not self.closed:
-            self.closed = True
-            self._sock.close()
-
-
-@pytest.fixture
-def tunnels() -> Iterator[tuple[Tunnel, Tunnel]]:
-    """The two ends of a tunnel."""
-    left, right = map(Tunnel, socket.socketpair())
-    yield left, right
-    left.close()
-    right.close()
-
-
-def test_duck_typed_stream(rig: Rig, tunnels: tuple[Tunnel, Tunnel]) -> None:
-    """A connection over it does everything: calls, callbacks, large data, failures, a clean end."""
-    near: Any
-    far: Any
-    near, far = tunnels
-    served = in_thread(lambda: rpyc.connect_stream(far, Service).serve_all())
-    client = rpyc.connect_stream(near)
-    rig.on_end(client.close)
-    assert client.root.same((1, "two")) == (1, "two")
-    assert client.root.call(lambda v: v * 2, 21) == 42
-    assert client.root.same(b"x" * 300_000) == b"x" * 300_000
-    with pytest.raises(ValueError, match="on purpose"):
-        client.root.fail()
-    assert client.root.make().method(1) == 2
-    result = rpyc.async_(client.root.same)(5)
-    assert result.value == 5
-    assert near.polled and all(isinstance(timeout, Timeout) for timeout in near.polled)
-    client.close()
-    served.result(10)
-    assert near.closed and far.closed
-
-
-def test_channel_subclass(rig: Rig) -> None:
-    """A channel that counts and changes what passes."""
-    class Counting(Channel):
-        def __init__(self, stream: Any) -> None:
-            super().__init__(stream)
-            self.sent = self.received = 0
-
-        def send(self, data: bytes) -> None:
-            self.sent += 1
-            super().send(bytes(data)[::-1])
-
-        def recv(self) -> bytes:
-            data = super().recv()
-            self.received += 1
-            return bytes(data)[::-1]
-
-    left, right = socket.socketpair()
-    served = in_thread(lambda: rpyc.utils.factory.connect_channel(Counting(SocketStream(right)), Service).serve_all())
-    channel = Counting(SocketStream(left))
-    client = rpyc.utils.factory.connect_channel(channel)
-    client.ping("data")
-    assert (channel.sent, channel.received) == (1, 1)
-    assert client.root.same(b"q" * 100_000) == b"q" * 100_000
-    assert client.root.call(lambda: "called back") == "called back"
-    client.close()
-    served.result(10)
-
-
-def test_stream_subclass(rig: Rig) -> None:
-    """A socket stream that records its bytes."""
-    class Recording(SocketStream):
-        __slots__ = ("read_bytes", "written")
-
-        def __init__(self, sock: socket.socket) -> None:
-            super().__init__(sock)
-            self.written = self.read_bytes = b""
-
-        def write(self, data: bytes) -> None:
-            self.written += bytes(data)
-            super().write(data)
-
-        def read(self, count: int) -> bytes:
-            data = bytes(super().read(count))
-            self.read_bytes += data
-            return data
-
-    left, right = socket.socketpair()
-    served = in_thread(lambda: rpyc.connect_stream(SocketStream(right), Service).serve_all())
-    stream = Recording(left)
-    client = rpyc.connect_stream(stream)
-    client.ping("data")
-    request = brine.dump((0, (consts.HANDLE_PING, (consts.LABEL_VALUE, ("data",)))))
-    assert stream.written == (len(request) + 1).to_bytes(4, "big") + b"\0\x01" + request + b"\n"
-    assert stream.read_bytes.endswith(brine.dump((0, (consts.LABEL_VALUE, "data"))) + b"\n")
-    client.close()
-    served.result(10)
+# Registries of values
 
 
 def test_a_value_type_of_one_s_own(rig: Rig) -> None:
@@ -560,21 +379,7 @@ conn.close()
     assert client.wait() == 0
 
 
-# Live objects
-
-
-def test_configuration_is_live(rig: Rig) -> None:
-    """`conn._config` is a dict that is read at each use."""
-    pair = rig.pair(Service)
-    thing = pair.client.root.make()
-    for prefix in ("exposed_", "other_", "exposed_"):
-        pair.server._config["exposed_prefix"] = prefix
-        assert hasattr(thing, "value") is (prefix == "exposed_")
-    for allowed in (False, True, False):
-        pair.server._config["allow_all_attrs"] = allowed
-        assert hasattr(thing, "__dict__") is allowed
-    pair.server._config = {**pair.server._config, "allow_pickle": True}
-    assert rpyc.classic.obtain(pair.client.root.call(dict)) == {}
+# Single connections
 
 
 def test_what_one_connection_overrides_stays_when_others_come(rig: Rig) -> None:
@@ -613,82 +418,6 @@ def test_sync_request_of_one_connection(rig: Rig) -> None:
     assert other.value == 5 and len(handlers) == 2
 
 
-def test_tables_of_a_connection(rig: Rig) -> None:
-    """The tables that programs look into hold what their names say."""
-    pair = rig.pair(Service)
-    client, server = pair.client, pair.server
-    thing = client.root.make()
-    identity = thing.____id_pack__
-    assert type(server._local_objects[identity]) is Thing
-    assert identity in server._local_objects._dict
-    assert client._proxy_cache[identity] is thing
-    assert client._local_root is not None and client._remote_root is client.root
-    assert type(server._local_root) is Service
-    del thing
-    client.ping()
-    eventually(lambda: client.poll_all() or identity not in server._local_objects._dict)
-    assert not client._request_callbacks
-    assert "count=0" in repr(client._recvlock)
-    first, second = client._get_seq_id(), client._get_seq_id()
-    assert second == first + 1
-    assert next(client._seqcounter) > second
-    client.ping("numbers may be left out")
-    assert client._channel.stream.sock.fileno() == client.fileno()
-    assert client._closed is False
-
-
-def test_pending_requests_are_in_their_table(rig: Rig) -> None:
-    """A request is registered under its number until its answer has come."""
-    client = rig.pair(Service).client
-    result = client.async_request(consts.HANDLE_PING, "x")
-    assert len(client._request_callbacks) == 1
-    assert result.value == "x"
-    assert len(client._request_callbacks) == 0
-    seen: list[Any] = []
-    client._async_request(consts.HANDLE_PING, ("y",), lambda failed, value: seen.append((failed, value)))
-    eventually(lambda: client.poll_all() or seen == [(False, "y")])
-
-
-def test_remote_root_may_be_assigned(rig: Rig) -> None:
-    """Programs put an object of their own in place of the root."""
-    client = rig.pair(Service).client
-    client._remote_root = thing = client.root.make()
-    assert client.root is thing
-
-
-def test_locals_of_the_call_handler(rig: Rig) -> None:
-    """The remote builtin `locals`, called through a proxy, shows the serving connection as `self`."""
-    pair = rig.pair(rpyc.ClassicService, client_service=rpyc.ClassicService)
-    shown = pair.client.builtins.locals()
-    # Before anything that fails over there, the end of an iteration included.
-    assert shown["self"]._last_traceback is None
-    assert repr(shown["self"]) == repr(pair.server)
-    assert "self" in list(shown)
-
-
-def test_last_traceback(rig: Rig) -> None:
-    """None before the first failure, then the failing handler's."""
-    pair = rig.pair(Service)
-    assert pair.server._last_traceback is None
-    with pytest.raises(ValueError, match="on purpose"):
-        pair.client.root.fail()
-    trace: Any = pair.server._last_traceback
-    while trace.tb_next:
-        trace = trace.tb_next
-    assert trace.tb_frame.f_code.co_name == "exposed_fail"
-
-
-def test_descriptor_may_be_wrapped(rig: Rig) -> None:
-    """`socket.fromfd(conn.fileno(), ...)` is the common way to ask for the peer's name."""
-    server = rig.serve(Service)
-    client = rig.connect(server)
-    client.ping()
-    with socket.fromfd(client.fileno(), socket.AF_INET, socket.SOCK_STREAM) as wrapped:
-        assert wrapped.getpeername() == ("127.0.0.1", server.port)
-    assert client._channel.stream.sock.getpeername() == ("127.0.0.1", server.port)
-    assert client.root.same(1) == 1
-
-
 def test_nothing_is_left_behind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a patch is undone the connection goes on without it."""
     client = rig.pair(Service).client
@@ -707,22 +436,3 @@ def test_nothing_is_left_behind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> No
     before = len(calls)
     assert same(2) == 2 and client.root.make().method(1) == 2
     assert len(calls) == before
-
-
-def test_a_patched_constant_of_the_channel_takes_effect(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The native driver knows no other level, so the channel's own methods send."""
-    sent: list[int] = []
-
-    class Zlib:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(zlib, name)
-
-        def compress(self, data: bytes, level: int) -> bytes:
-            sent.append(level)
-            return zlib.compress(data, level)
-
-    monkeypatch.setattr("rpyc.core.channel.zlib", Zlib())
-    monkeypatch.setattr(Channel, "COMPRESSION_LEVEL", 9)
-    conn = rig.pair(Service()).client
-    assert conn.ping(b"x" * 5000) == b"x" * 5000
-    assert sent and set(sent) == {9}
