@@ -158,6 +158,12 @@ class Context:
         return f"left with {exc[0]}"
 
 
+class Text(str):
+    """A text that travels by reference; and its attribute has the name of a frame's."""
+
+    f_back = 1
+
+
 class Root(rpyc.Service):
     """A service; its reading follows the rules, and it can't be written."""
 
@@ -216,7 +222,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "iterator": lambda: iter([1, 2, 3]), "endless": itertools.count, "range": lambda: range(3), "view": lambda: {"a": 1}.keys(),
     "memoryview": lambda: memoryview(b"abc"), "exception": lambda: KeyError("k"), "property": lambda: Plain.__dict__["failing"],
     "lock": threading.Lock, "code": lambda: function.__code__, "frame": lambda: sys._getframe(),
-    "text": lambda: "text", "number": lambda: 7, "nothing": lambda: None,
+    "text": lambda: "text", "text-of-its-own": lambda: Text("text"), "text-class": lambda: str, "number": lambda: 7, "nothing": lambda: None,
 }  # fmt: skip
 
 NAMES = (
@@ -224,8 +230,9 @@ NAMES = (
     "broken", "slot", "greet", "public", "mark", "missing", "_missing", "exposed_missing", "next", "append", "keys", "send", "get_service_name",
     "__class__", "__dict__", "__init__", "__globals__", "__reduce_ex__", "__getattribute__", "__subclasses__", "__doc__", "__call__",
     "__len__", "__iter__", "__next__", "__getitem__", "__contains__", "__eq__", "__lt__", "__hash__", "__repr__", "__str__", "__dir__",
-    "__enter__", "__exit__", "__add__",
+    "__enter__", "__exit__", "__add__", "format", "format_map", "gi_frame", "f_globals", "f_back",
 )  # fmt: skip
+FRAMES = ("gi_frame", "cr_frame", "ag_frame", "tb_frame", "f_back", "f_builtins", "f_globals", "f_locals")
 CALLABLE = ("method", "greet", "missing", "_private", "__len__", "__next__", "__repr__", "__class__", "__enter__", "foo")
 SETTABLE = ("foo", "bar", "exposed_bar", "own", "_private", "new", "exposed_new", "__class__", "__dict__", "slot", "public")
 OPERATIONS = ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__cmp__", "__getattribute__", "__contains__", "foo", "")
@@ -276,7 +283,7 @@ class Rules:
             config["allow_all_attrs"]
             or (prefix is not None and name.startswith(prefix))
             or (config["allow_safe_attrs"] and name in config["safe_attrs"])
-            or (config["allow_public_attrs"] and not name.startswith("_"))
+            or (config["allow_public_attrs"] and not name.startswith("_") and not self.leads_past(obj, name))
         )
         twin = bool(prefix) and (hasattr(obj, prefix + name) or has_static(obj, prefix + name))
         if plain and (not twin or hasattr(obj, name)):
@@ -286,6 +293,12 @@ class Rules:
         if plain:
             return name
         raise Denied
+
+    def leads_past(self, obj: Any, name: str) -> bool:
+        """Section 2, the names that are not public although they look it."""
+        if name in ("format", "format_map"):
+            return issubclass(obj if isinstance(obj, type) else type(obj), str)
+        return name in FRAMES and isinstance(obj, (types.GeneratorType, types.FrameType)) and has_static(obj, name)
 
     def get(self, obj: Any, name: str) -> Any:
         rule = getattr(type(obj), "_rpyc_getattr", None)

@@ -51,7 +51,8 @@ pub(crate) fn check_attr<'py>(
     let policy = Policy {
         all: switch(config, intern!(py, "allow_all_attrs"))?,
         safe: switch(config, intern!(py, "allow_safe_attrs"))?,
-        public: switch(config, intern!(py, "allow_public_attrs"))?,
+        public: switch(config, intern!(py, "allow_public_attrs"))?
+            && !leads_past_rules(object, &name)?,
         prefix: prefix.as_ref().map(|prefix| prefix.to_str()).transpose()?,
     };
     let mut subject = Attribute {
@@ -65,6 +66,32 @@ pub(crate) fn check_attr<'py>(
         Access::Name => Ok(name),
         Access::Twin => Ok(subject.twin()?),
         Access::Denied => Err(refused(object, &name, "its owner does not expose it")),
+    }
+}
+
+/// Whether a public name is one of the interpreter's own that leads past every rule: a text with fields
+/// reads whatever attributes they name, and a frame has all that its function sees.
+fn leads_past_rules(object: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+    match name.to_str()? {
+        "format" | "format_map" => match object.cast::<PyType>() {
+            Ok(class) => class.is_subclass(&object.py().get_type::<PyString>()),
+            Err(_) => Ok(object.is_instance_of::<PyString>()),
+        },
+        "gi_frame" | "cr_frame" | "ag_frame" | "tb_frame" | "f_back" | "f_builtins"
+        | "f_globals" | "f_locals" => {
+            let class = object.get_type();
+            Ok(!is_heap_type(&class) && has_static(&class, name)?)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Whether a class was made by a program, and is not the interpreter's.
+#[expect(unsafe_code, reason = "the flags have no safe wrapper")]
+fn is_heap_type(class: &Bound<'_, PyType>) -> bool {
+    // SAFETY: a type object, and we are attached.
+    unsafe {
+        pyo3::ffi::PyType_HasFeature(class.as_type_ptr(), pyo3::ffi::Py_TPFLAGS_HEAPTYPE) != 0
     }
 }
 

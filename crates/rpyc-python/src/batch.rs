@@ -1,7 +1,7 @@
 //! Batches of calls: collected here, and performed at the peer.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -20,6 +20,10 @@ use crate::result::PyAsyncResult;
 
 /// With this many calls collected, `_send` is called.
 const FULL: usize = 1000;
+
+/// The most calls in a message. A small one must not make an answer without end, which leaves in one
+/// piece.
+const MOST: usize = 2 * FULL;
 
 /// Calls that wait to be sent. The native base of `rpyc.core._connection.batch.Batch`.
 #[pyclass(subclass, frozen, module = "rpyc._rpyc")]
@@ -98,11 +102,14 @@ impl Calls {
         Ok(result)
     }
 
-    /// Takes what was collected: a tuple of calls, and the list of their results.
+    /// Takes what was collected, as much as one message holds: a tuple of calls, and the list of
+    /// their results.
     fn _take<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Vec<Py<PyAny>>)> {
         let mut state = self.state.lock();
-        let calls = std::mem::take(&mut state.calls);
-        let results = std::mem::take(&mut state.results);
+        // Threads that call at the same time may have collected more.
+        let count = state.calls.len().min(FULL);
+        let calls: Vec<_> = state.calls.drain(..count).collect();
+        let results = state.results.drain(..count).collect();
         drop(state);
         Ok((PyTuple::new(py, calls)?, results))
     }
@@ -137,6 +144,10 @@ pub(crate) fn perform<'py>(
     calls: Vec<Bound<'py, PyAny>>,
 ) -> Result<Bound<'py, PyAny>, Raised> {
     let (py, conn) = (model.py(), model.conn);
+    if calls.len() > MOST {
+        let text = format!("a batch has at most {MOST} calls, not {}", calls.len());
+        return Err(PyValueError::new_err(text).into());
+    }
     let mut results = Vec::with_capacity(calls.len());
     let mut failures = Vec::new();
     for (position, call) in calls.into_iter().enumerate() {

@@ -1,5 +1,7 @@
 //! CPython values to and from brine tokens.
 
+use std::collections::HashMap;
+
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -206,6 +208,7 @@ pub(crate) fn read_plain<'py, B: BulkValue>(
         Token::Complex(real, imag) => PyComplex::from_doubles(py, real, imag).into_any(),
         Token::FrozenSet(count) => {
             let items = read_items(py, reader, count, depth)?;
+            check_hashes(&items)?;
             PyFrozenSet::new(py, items)?.into_any()
         }
         Token::Slice => {
@@ -226,6 +229,28 @@ fn read_items<'py, B: BulkValue>(
     (0..count)
         .map(|_| read_plain(py, reader, depth + 1))
         .collect()
+}
+
+/// The most items of a frozenset that may have one hash.
+const MOST_ALIKE: u32 = 100;
+
+/// The hashes of numbers and tuples are no secret. A set of values that were chosen to have the same one
+/// takes time in proportion to the square of their number, with the interpreter lock held.
+fn check_hashes(items: &[Bound<'_, PyAny>]) -> PyResult<()> {
+    if items.len() <= MOST_ALIKE as usize {
+        return Ok(());
+    }
+    let mut counts = HashMap::with_capacity(items.len());
+    for item in items {
+        let count = counts.entry(item.hash()?).or_insert(0_u32);
+        *count += 1;
+        if *count > MOST_ALIKE {
+            return Err(BrineError::new_err(format!(
+                "decoding a frozenset: more than {MOST_ALIKE} of its items have one hash"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A bulk part that is a Python value.

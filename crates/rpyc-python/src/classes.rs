@@ -34,7 +34,10 @@ fn complete<'py>(conn: &Bound<'py, Engine>, netref: &Bound<'py, PyNetref>) -> Py
     let class = match proxies.class(py, &key) {
         Some(class) => class,
         None => {
-            let methods = request::sync(conn, Handler::Inspect, IdByValue(netref))?;
+            let answer = request::sync(conn, Handler::Inspect, IdByValue(netref))?;
+            let methods = module(py)?
+                .getattr(intern!(py, "_methods_told"))?
+                .call1((answer,))?;
             let class = module(py)?
                 .getattr(intern!(py, "class_factory"))?
                 .call1((PyNetref::id_pack(netref)?, methods))?

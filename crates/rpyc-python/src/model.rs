@@ -60,6 +60,27 @@ impl<'a, 'py> PyModel<'a, 'py> {
         self.conn.py()
     }
 
+    /// The items of what a peer names as arguments: it may have no end.
+    pub(crate) fn items(&self, iterable: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let py = self.py();
+        let limit = self
+            .engine()
+            .config(py)
+            .get_item(intern!(py, "max_buffered_items"))?
+            .filter(|limit| !limit.is_none());
+        let limit: usize = limit.map_or(Ok(usize::MAX), |limit| limit.extract())?;
+        let mut items = Vec::new();
+        for item in iterable.try_iter()? {
+            if items.len() >= limit {
+                return Err(PyValueError::new_err(format!(
+                    "more than {limit} items were given at once (config key max_buffered_items)"
+                )));
+            }
+            items.push(item?);
+        }
+        Ok(items)
+    }
+
     fn engine(&self) -> &'a Engine {
         self.conn.get()
     }
@@ -90,7 +111,7 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
     }
 
     fn iterate(&mut self, value: Self::Value) -> Result<Vec<Self::Value>, Raised> {
-        Ok(value.try_iter()?.collect::<PyResult<_>>()?)
+        Ok(self.items(&value)?)
     }
 
     fn make_tuple(&mut self, items: Vec<Self::Value>) -> Result<Self::Value, Raised> {

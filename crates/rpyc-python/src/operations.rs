@@ -3,7 +3,7 @@
 //! The operations that calls are made of are native. The rare ones are the Python methods of
 //! `Connection`, which the Python path uses as well.
 
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
@@ -29,6 +29,27 @@ impl<'py> PyModel<'_, 'py> {
         A: pyo3::call::PyCallArgs<'py>,
     {
         Ok(self.conn.as_any().call_method1(name, args)?)
+    }
+
+    /// The keywords of a call, from pairs of name and value.
+    fn keywords(&self, pairs: &Value<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let keywords = PyDict::new(self.py());
+        for pair in self.items(pairs)? {
+            let pair = match pair.cast_into_exact::<PyTuple>() {
+                Ok(pair) => pair,
+                Err(other) => {
+                    let items = other.into_inner().try_iter()?.take(3);
+                    PyTuple::new(self.py(), items.collect::<PyResult<Vec<_>>>()?)?
+                }
+            };
+            let (name, value): (Value<'py>, Value<'py>) = pair.extract()?;
+            // Before they are put into a dict: only the hashes of texts can't be chosen by a peer.
+            if !name.is_exact_instance_of::<PyString>() {
+                return Err(PyTypeError::new_err("keywords must be strings"));
+            }
+            keywords.set_item(name, value)?;
+        }
+        Ok(keywords)
     }
 
     /// Whether what an object tells of itself is subject to the attribute rules.
@@ -104,13 +125,10 @@ impl<'py> Operations for PyModel<'_, 'py> {
         }
         let args = match args.cast_into_exact::<PyTuple>() {
             Ok(args) => args,
-            Err(other) => {
-                let items: Vec<_> = other.into_inner().try_iter()?.collect::<PyResult<_>>()?;
-                PyTuple::new(py, items)?
-            }
+            Err(other) => PyTuple::new(py, self.items(&other.into_inner())?)?,
         };
         let kwargs = match kwargs {
-            Some(pairs) if !is_empty_tuple(&pairs) => Some(PyDict::from_sequence(&pairs)?),
+            Some(pairs) if !is_empty_tuple(&pairs) => Some(self.keywords(&pairs)?),
             _ => None,
         };
         Ok(object.call(args, kwargs.as_ref())?)

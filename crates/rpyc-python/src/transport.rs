@@ -214,13 +214,21 @@ impl PyChannel {
             .import(intern!(py, "rpyc.lib"))?
             .getattr(intern!(py, "Timeout"))?
             .call1((slice.as_secs_f64(),))?;
-        if !channel
+        // A channel of ours keeps what has arrived of a frame; of others, whole frames are asked for.
+        let in_parts = intern!(py, "_receive_within");
+        let payload = if channel.get_type().getattr_opt(in_parts)?.is_some() {
+            channel.call_method1(in_parts, (timeout,))?
+        } else if channel
             .call_method1(intern!(py, "poll"), (timeout,))?
             .is_truthy()?
         {
+            channel.call_method0(intern!(py, "recv"))?
+        } else {
+            return Ok(None);
+        };
+        if payload.is_none() {
             return Ok(None);
         }
-        let payload = channel.call_method0(intern!(py, "recv"))?;
         match payload.cast::<PyBytes>() {
             Ok(bytes) => Ok(Some(bytes.as_bytes().to_vec())),
             Err(_) => payload.extract().map(Some),

@@ -380,9 +380,29 @@ def _load_frozenset(stream: IO[bytes]) -> frozenset[object]:
     if type(items) is not tuple:
         raise BrineError("decoding a frozenset: it holds no tuple")
     try:
+        _check_hashes(items)
         return frozenset(items)
     except TypeError as error:
         raise BrineError(f"decoding a frozenset: {error}") from None
+
+
+_MOST_ALIKE = 100
+"""Items of a frozenset that may have one hash."""
+
+
+def _check_hashes(items: tuple[object, ...]) -> None:
+    # The hashes of numbers are no secret: a set of such that were chosen to have the same one takes
+    # time in proportion to the square of their number.
+    if len(items) <= _MOST_ALIKE:
+        return
+    counts: dict[int, int] = {}
+    for item in items:
+        alike = hash(item)
+        count = counts[alike] = counts.get(alike, 0) + 1
+        if count > _MOST_ALIKE:
+            raise BrineError(
+                f"decoding a frozenset: more than {_MOST_ALIKE} of its items have one hash"
+            )
 
 
 _is_extended = False

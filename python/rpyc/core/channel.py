@@ -13,15 +13,14 @@ streams that only exist in Python, and programs that wrap or subclass it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Generator
+from io import BytesIO
+from typing import ClassVar
 
 from rpyc.core.consts import STREAM_CHUNK
-from rpyc.lib import safe_import
+from rpyc.core.stream import Stream
+from rpyc.lib import Timeout, safe_import
 from rpyc.lib.compat import Struct
-
-if TYPE_CHECKING:
-    from rpyc.core.stream import Stream
-    from rpyc.lib import Timeout
 
 zlib = safe_import("zlib")
 
@@ -51,7 +50,14 @@ class Channel:
     MAX_INFLATED_SIZE: ClassVar[int] = 2**29
     """The longest payload accepted after decompression: a small frame can hold a huge one."""
 
-    __slots__ = ("__weakref__", "_frame_limit", "_inflated_limit", "compress", "stream")
+    __slots__ = (
+        "__weakref__",
+        "_arriving",
+        "_frame_limit",
+        "_inflated_limit",
+        "compress",
+        "stream",
+    )
 
     stream: Stream
     compress: bool
@@ -61,6 +67,7 @@ class Channel:
         self.compress = compress and bool(zlib)
         self._frame_limit: int | None = None
         self._inflated_limit: int | None = None
+        self._arriving: _Arriving | None = None
 
     def limit(self, frame: int | None, inflated: int | None) -> None:
         """Accept at most that many bytes of a frame, and of a payload after decompression.
@@ -93,7 +100,58 @@ class Channel:
         Raises ``EOFError`` if the stream ends or fails, ``zlib.error`` if a compressed body is bad,
         and ``ValueError`` if a limit is exceeded.
         """
-        length, compressed = self.FRAME_HEADER.unpack(self.stream.read(self.FRAME_HEADER.size))
+        if self._arriving is not None:
+            payload = self._receive_within(None)
+            assert payload is not None, "there is no limit of time"
+            return payload
+        frame = self._frame()
+        count = next(frame)
+        try:
+            while True:
+                count = frame.send(self.stream.read(count))
+        except StopIteration as done:
+            received: bytes = done.value
+            return received
+
+    def _receive_within(self, timeout: float | Timeout | None) -> bytes | None:
+        """Receive one payload, if all of it is there in time; what is there of it is kept.
+
+        So a peer that sends half of a frame keeps nobody longer than that. ``None`` if it did not
+        arrive; otherwise as :meth:`recv`.
+        """
+        if not self._reads_in_parts():
+            return self.recv() if self.poll(timeout) else None
+        limit = Timeout(timeout)
+        arriving = self._arriving = self._arriving or _Arriving(self._frame())
+        try:
+            while arriving.payload is None:
+                part = self.stream._read_some(arriving.missing, limit)
+                if part is None:
+                    if not arriving.has_begun:
+                        self._arriving = None
+                    return None
+                if not part:
+                    self.close()
+                    raise EOFError("connection closed by peer")
+                arriving.add(part)
+        except BaseException:
+            self._arriving = None
+            raise
+        self._arriving = None
+        return arriving.payload
+
+    def _reads_in_parts(self) -> bool:
+        """Whether frames may be read in parts: programs override the methods that read whole ones."""
+        return (
+            getattr(self.recv, "__func__", None) is _channel_recv
+            and getattr(self.poll, "__func__", None) is _channel_poll
+            and isinstance(self.stream, Stream)
+            and self.stream._reads_in_parts()
+        )
+
+    def _frame(self) -> Generator[int, bytes, bytes]:
+        """Read a frame: yields how many bytes it needs next, is sent them, and returns the payload."""
+        length, compressed = self.FRAME_HEADER.unpack((yield self.FRAME_HEADER.size))
         limit = self.MAX_FRAME_SIZE if self._frame_limit is None else self._frame_limit
         if length > limit:
             # The frame stays unread, so nothing after it can be found.
@@ -103,7 +161,7 @@ class Channel:
                 f"{limit} (Channel.MAX_FRAME_SIZE, config key max_frame_size); the stream has "
                 "been closed"
             )
-        body = self.stream.read(length + len(self.FLUSHER))[:length]
+        body = (yield length + len(self.FLUSHER))[:length]
         if not compressed:
             return body
         try:
@@ -151,6 +209,37 @@ class Channel:
         if not inflater.eof and len(payload) < _INFLATED_AT_ONCE:
             raise zlib.error("incomplete or truncated stream")
         return payload
+
+
+_channel_recv, _channel_poll = Channel.recv, Channel.poll
+
+
+class _Arriving:
+    """A frame that has arrived in part."""
+
+    __slots__ = ("_buffer", "_frame", "has_begun", "missing", "payload")
+
+    def __init__(self, frame: Generator[int, bytes, bytes]) -> None:
+        self._frame = frame
+        self._buffer = BytesIO()
+        self.missing = next(frame)
+        self.has_begun = False
+        self.payload: bytes | None = None
+
+    def add(self, part: bytes) -> None:
+        """Take more of it, up to ``missing`` bytes. ``payload`` is set when that was the last of it."""
+        self.has_begun = True
+        self.missing -= len(part)
+        if self.missing or self._buffer.tell():
+            # One buffer: a peer that sends byte by byte must not cost an object for each.
+            self._buffer.write(part)
+            if self.missing:
+                return
+            part, self._buffer = self._buffer.getvalue(), BytesIO()
+        try:
+            self.missing = self._frame.send(part)
+        except StopIteration as done:
+            self.payload = done.value
 
 
 def _measure(body: bytes, limit: int) -> None:

@@ -172,6 +172,16 @@ def asyncreq(proxy: BaseNetref, handler: int, *args: Any) -> Any:
     return proxy.____conn__.async_request(handler, proxy, *args)
 
 
+def _methods_told(answer: Any) -> Any:
+    """The methods of a remote class, as its owner told them; TypeError if it told anything else.
+
+    They are pairs of texts, by value: what is no such thing could be anything, and have no end.
+    """
+    if type(answer) is not tuple or not _rpyc.brine_dumpable(answer):
+        raise TypeError("the peer does not say what methods a class has: its answer to INSPECT is no tuple of pairs")
+    return answer
+
+
 def class_factory(
     id_pack: IdPack, methods: Iterable[tuple[str, str | None]]
 ) -> type[BaseNetref]:
@@ -190,7 +200,7 @@ def class_factory(
     if known is not None and known.is_made_from(made_from):
         return known.cls
     cls = _make_class(name, local, methods)
-    if plain and _length_of(methods) <= _MOST_TEXT:
+    if plain and len(name) + _length_of(methods) <= _MOST_TEXT:
         if len(_known_classes) >= _MOST_CLASSES:
             _known_classes.clear()
         _known_classes[key] = _KnownClass(cls, made_from)
@@ -201,7 +211,13 @@ _MOST_CLASSES = 128
 """Classes that are kept."""
 
 _MOST_TEXT = 1 << 16
-"""Characters of doc texts in a class that is kept: they are the peer's."""
+"""Characters of names and doc texts in a class that is kept: they are the peer's."""
+
+_LONGEST_NAME = 1000
+"""Characters of a name that a local class is looked for under: each dot in it costs another look."""
+
+_NOT_FOR_METHODS = frozenset({"__classcell__", "__qualname__"})
+"""What ``type`` takes from a namespace for itself: a method of that name would keep it from making a class."""
 
 
 _MadeFrom = tuple[object, object, object]
@@ -243,9 +259,10 @@ def _make_class(
 ) -> type[BaseNetref]:
     namespace: dict[str, Any] = {"__slots__": (), "__class__": NetrefClass(local)}
     for method, doc in methods:
-        if str(method) not in LOCAL_ATTRS:
+        if str(method) not in LOCAL_ATTRS and str(method) not in _NOT_FOR_METHODS:
             namespace[str(method)] = _make_method(str(method), doc)
-    cls: Any = NetrefMetaclass(name, (BaseNetref,), namespace)
+    # A class name can't hold NUL.
+    cls: Any = NetrefMetaclass(name.replace("\0", "?"), (BaseNetref,), namespace)
     if namespace.get("__call__") in _native_calls:
         _rpyc.install_call(cls)
     if name in _plain_iterator_names and namespace.get("__next__") in _native_nexts:
@@ -257,7 +274,7 @@ def _make_class(
 def _local_class(name: str) -> type | None:
     """The local class of that dotted name, which a proxy may claim to be of."""
     known = _normalized_builtin_types.get(name)
-    if known is not None:
+    if known is not None or len(name) > _LONGEST_NAME:
         return known
     # The longest prefix that is an imported module; what follows is looked up in it.
     module_name, rest = name, ""

@@ -73,6 +73,14 @@ class Stream:
         """
         raise NotImplementedError
 
+    def _reads_in_parts(self) -> bool:
+        """Whether :meth:`_read_some` means the same as ``poll`` and ``read``, which programs override."""
+        return False
+
+    def _read_some(self, most: int, limit: Timeout) -> bytes | None:
+        """Up to ``most`` bytes of what arrives in time; ``None`` if nothing does, none at the end."""
+        raise NotImplementedError
+
     def __enter__(self) -> Self:
         return self
 
@@ -257,6 +265,25 @@ class SocketStream(Stream):
             while sent < len(chunk):
                 sent += self._retry(self.sock.send, chunk[sent:], "w")
 
+    def _reads_in_parts(self) -> bool:
+        cls = type(self)
+        return cls.read is _socket_read and cls.poll is _socket_poll
+
+    def _read_some(self, most: int, limit: Timeout) -> bytes | None:
+        # What makes a TLS socket readable may be less than a record, or not be for us at all.
+        ssl = sys.modules.get("ssl")
+        if ssl is not None and isinstance(self.sock, ssl.SSLSocket) and self.sock.gettimeout() != 0:
+            self.sock.setblocking(False)
+        while self.poll(limit):
+            try:
+                part: bytes = self.sock.recv(min(self.MAX_IO_CHUNK, most))
+                return part
+            except (OSError, ValueError) as error:
+                needed = self._needed(error, "r")
+            if needed == "w":
+                _wait(self.fileno(), needed, min(limit.timeleft() or 0.0, 1.0))
+        return None
+
     def _retry(self, operation: Callable[[Any], Any], argument: Any, mode: str) -> Any:
         """Call a method of the socket until it did something.
 
@@ -266,16 +293,28 @@ class SocketStream(Stream):
             try:
                 return operation(argument)
             except (OSError, ValueError) as error:
-                if self.closed:
-                    raise EOFError(_CLOSED_TEXT) from None
-                if _timed_out(error):
-                    continue
-                needed = _would_block(error, mode)
-                if needed is None:
-                    self.close()
-                    raise EOFError(error) from error
+                needed = self._needed(error, mode)
+            if needed is not None:
                 # A bound, since a gevent or TLS socket may have moved on without the descriptor.
                 _wait(self.fileno(), needed, 1.0)
+
+    def _needed(self, error: OSError | ValueError, mode: str) -> str | None:
+        """What to wait for before the operation that failed is tried again; ``None``: nothing.
+
+        Raises ``EOFError`` if there is no use in that.
+        """
+        if self.closed:
+            raise EOFError(_CLOSED_TEXT) from None
+        if _timed_out(error):
+            return None
+        needed = _would_block(error, mode)
+        if needed is None:
+            self.close()
+            raise EOFError(error) from error
+        return needed
+
+
+_socket_read, _socket_poll = SocketStream.read, SocketStream.poll
 
 
 class TunneledSocketStream(SocketStream):
@@ -369,6 +408,16 @@ class PipeStream(Stream):
             while sent < len(chunk):
                 sent += self._retry(os.write, self.outgoing, chunk[sent:], "w")
 
+    def _reads_in_parts(self) -> bool:
+        cls = type(self)
+        return cls.read is _pipe_read and cls.poll is _pipe_poll
+
+    def _read_some(self, most: int, limit: Timeout) -> bytes | None:
+        if not self.poll(limit):
+            return None
+        part: bytes = self._retry(os.read, self.incoming, min(self.MAX_IO_CHUNK, most), "r")
+        return part
+
     def _retry(
         self, operation: Callable[[int, Any], Any], file: Any, argument: Any, mode: str
     ) -> Any:
@@ -384,6 +433,9 @@ class PipeStream(Stream):
                     raise EOFError(_CLOSED_TEXT) from None
                 self.close()
                 raise EOFError(error) from error
+
+
+_pipe_read, _pipe_poll = PipeStream.read, PipeStream.poll
 
 
 class _WindowsStream(Stream):

@@ -45,18 +45,19 @@ class Batch(_rpyc.Calls):
     ) -> None:
         self._close()
         if typ is not None:
-            _, results = self._take()
             why = f"the call was not sent: its batch was left with {typ.__name__}"
-            _complete(results, [True] * len(results), [RuntimeError(why)] * len(results))
+            while results := self._take()[1]:
+                _complete(results, [True] * len(results), [RuntimeError(why)] * len(results))
             return
-        self._send()
+        while self._send():
+            pass
         self._wait(0)
 
-    def _send(self) -> None:
-        """Send what was collected. Waits while too much is unanswered."""
+    def _send(self) -> bool:
+        """Send what was collected, one message of it. False if there is nothing. Waits while too much is unanswered."""
         calls, results = self._take()
         if not calls:
-            return
+            return False
         self._wait(_MAX_UNANSWERED - 1)
         answer = _Answer(self._conn, results)
         conn = self._conn
@@ -76,6 +77,7 @@ class Batch(_rpyc.Calls):
             answer(True, error)
             raise
         self._unanswered.append(results)
+        return True
 
     def _wait(self, most: int) -> None:
         """Wait until no more than ``most`` messages are unanswered.

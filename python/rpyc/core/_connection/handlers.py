@@ -27,6 +27,9 @@ Handler = Callable[..., Any]
 _MOST_SKIPPED = 1 << 20
 """Items that one request may skip: an iterator may have no end."""
 
+_MOST_CALLS = 2000
+"""Calls in a message. A small one must not make an answer without end, which leaves in one piece."""
+
 _COMPARISONS = frozenset({"__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__ge__", "__cmp__"})
 
 
@@ -137,6 +140,29 @@ class Handlers(_rpyc.Engine):
             return False
         return True
 
+    def _items(self, iterable: Iterable[Any]) -> tuple[Any, ...]:
+        """The items of what a peer names as arguments or asks for as a whole: it may have no end."""
+        if type(iterable) is tuple:
+            return iterable
+        limit = self._settings["max_buffered_items"]
+        items = tuple(itertools.islice(iterable, None if limit is None else limit + 1))
+        if limit is not None and len(items) > limit:
+            raise ValueError(
+                f"more than {limit} items were asked for at once: ask for a number of them "
+                "(config key max_buffered_items of their owner)"
+            )
+        return items
+
+    def _keywords(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """The keywords of a call, from pairs of name and value."""
+        keywords = {}
+        for name, value in self._items(pairs):
+            # Before they are put into a dict: only the hashes of texts can't be chosen by a peer.
+            if type(name) is not str:
+                raise TypeError("keywords must be strings")
+            keywords[name] = value
+        return keywords
+
     def _handle_ping(self, data: Any) -> Any:
         return data
 
@@ -160,7 +186,7 @@ class Handlers(_rpyc.Engine):
     ) -> Any:
         # Called from here and not natively, `locals` and its like see this frame: `self` is the
         # connection, as programs expect.
-        return obj(*args, **dict(kwargs))
+        return obj(*self._items(args), **self._keywords(kwargs))
 
     def _handle_callattr(
         self,
@@ -215,16 +241,11 @@ class Handlers(_rpyc.Engine):
     def _handle_buffiter(self, obj: Any, count: int | None) -> tuple[Any, ...]:
         if self._gates() and not self._is_reachable(obj, "__iter__"):
             raise AttributeError(f"cannot iterate over a remote {type(obj).__name__} object")
+        if count is None:
+            return self._items(iter(obj))
         limit = self._settings["max_buffered_items"]
-        if count is not None or limit is None:
-            return tuple(itertools.islice(obj, count if limit is None else min(count, limit)))
-        items = tuple(itertools.islice(obj, limit + 1))
-        if len(items) > limit:
-            raise ValueError(
-                f"more than {limit} items were asked for at once: ask for a number of them "
-                "(config key max_buffered_items of their owner)"
-            )
-        return items
+        most = _amount(count)
+        return tuple(itertools.islice(obj, most if limit is None else min(most, limit)))
 
     def _handle_oldslicing(
         self,
@@ -235,6 +256,7 @@ class Handlers(_rpyc.Engine):
         stop: Any,
         args: Iterable[Any],
     ) -> Any:
+        args = self._items(args)
         try:
             return self._handle_getattr(obj, attempt)(slice(start, stop), *args)
         except Exception:
@@ -282,12 +304,14 @@ class Handlers(_rpyc.Engine):
         # through the handler that programs override.
         call = self._HANDLERS[consts.HANDLE_CALLATTR]
         with contextlib.suppress(StopIteration):
-            for _ in range(min(skip, _MOST_SKIPPED)):
+            for _ in range(min(_amount(skip), _MOST_SKIPPED)):
                 call(self, obj, "__next__", ())
         return False, (call(self, obj, "__next__", ()),) if count else ()
 
     def _handle_batch(self, *calls: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
         # The engine does the same natively, unless a program overrides the handlers of calls.
+        if len(calls) > _MOST_CALLS:
+            raise ValueError(f"a batch has at most {_MOST_CALLS} calls, not {len(calls)}")
         results: list[Any] = []
         failures: list[int] = []
         for position, (target, args, kwargs, *name) in enumerate(calls):
@@ -303,6 +327,13 @@ class Handlers(_rpyc.Engine):
                 result = self._serialize_exception(type(error), error, error.__traceback__)
             results.append(result)
         return tuple(results), tuple(failures)
+
+
+def _amount(number: Any) -> int:
+    """A number of items that a peer asked for. Proxies can look like ints, and turn into any number."""
+    if not issubclass(type(number), int) or number < 0:
+        raise ValueError(f"a number of items is an int of at least 0, not {type(number).__name__}")
+    return int(number)
 
 
 def _raisable(exc: Any) -> Any:

@@ -133,7 +133,7 @@ class PortablePath(Handlers):
             self._pass_on()
             self._check_nesting()
             # Kept until its answer is sent: a proxy that died before would be released before.
-            result = self._HANDLERS[handler](self, *args)
+            result = self._HANDLERS[handler](self, *self._items(args))
             self._send_boxed(consts.MSG_REPLY, seq, self._box(result))
         except BaseException as error:
             if self._stays_local(error) or (self._closed and isinstance(error, EOFError)):
@@ -240,7 +240,7 @@ class PortablePath(Handlers):
         if cls is None:
             cls = netref.builtin_classes_cache.get(id_pack[0])
         if cls is None:
-            methods = self.sync_request(consts.HANDLE_INSPECT, id_pack)
+            methods = netref._methods_told(self.sync_request(consts.HANDLE_INSPECT, id_pack))
             cls = netref.class_factory(id_pack, methods)
             if id_pack[2] == 0:
                 self._netref_classes_cache[id_pack] = cls
