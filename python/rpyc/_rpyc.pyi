@@ -72,7 +72,8 @@ def same_items(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
 def type_version(cls: type) -> int:
     """A number that changes with a type and its bases, and that no other type has.
 
-    0: it has none now, so nothing may be kept about it.
+    0: there are no more numbers, so nothing may be kept about it. No code of the type or its
+    metaclass runs.
     """
 
 def use_greenlets() -> None:

@@ -10,7 +10,9 @@ from conftest import Rig
 from served_things import Service, Thing, both, serving
 
 import rpyc
+from rpyc import _rpyc
 from rpyc.core import async_, consts, netref, protocol
+from rpyc.core._connection import native
 from rpyc.core.protocol import Connection
 from rpyc.lib import get_id_pack
 
@@ -377,6 +379,46 @@ conn.close()
     )
     assert client.line() == "Money 42 Money 7"
     assert client.wait() == 0
+
+
+# What the native path depends on
+
+
+@pytest.mark.skipif(PYTHON_PATH, reason="about the native path")
+def test_a_class_that_was_never_used_is_looked_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection takes the native path from the first message on, and nobody asks again."""
+    original, asked = native.is_native, []
+
+    def is_native(conn: Connection) -> bool:
+        asked.append(type(conn))
+        return original(conn)
+
+    monkeypatch.setattr(native, "is_native", is_native)
+
+    class Mine(Connection):
+        """Nothing changed."""
+
+    client = rig.pair(Service, client_service=serving(Mine)).client
+    assert client._native is True
+    assert client.root.make().method(1) == 2
+    assert asked.count(Mine) == 1
+
+
+def test_a_type_has_a_version_from_the_first_look_at_it() -> None:
+    """Until then CPython has none for it. None of its code runs."""
+
+    class Meta(type):
+        def __getattribute__(cls, name: str) -> Any:
+            raise AssertionError(name)
+
+    class Fresh(metaclass=Meta):
+        """Nobody has read an attribute of it."""
+
+    version = _rpyc.type_version(Fresh)
+    assert version != 0
+    assert _rpyc.type_version(Fresh) == version
+    Fresh.more = 1  # type: ignore[attr-defined]
+    assert _rpyc.type_version(Fresh) not in {0, version}
 
 
 # Single connections

@@ -39,11 +39,13 @@ struct State {
 }
 
 impl State {
-    fn now(conn: &Bound<'_, Engine>) -> Self {
+    /// The state now; `version` reads that of a type.
+    #[inline]
+    fn now(conn: &Bound<'_, Engine>, version: impl Fn(&Bound<'_, PyType>) -> u32) -> Self {
         Self {
             epoch: EPOCH.load(Ordering::Relaxed),
-            class: version_tag(&conn.get_type()),
-            result: version_tag(&conn.py().get_type::<PyAsyncResult>()),
+            class: version(&conn.get_type()),
+            result: version(&conn.py().get_type::<PyAsyncResult>()),
         }
     }
 
@@ -70,28 +72,25 @@ pub(crate) struct Native {
 
 impl Native {
     pub(crate) fn is_native(&self, conn: &Bound<'_, Engine>) -> bool {
-        let epoch = EPOCH.load(Ordering::Relaxed);
-        let class = version_tag(&conn.get_type());
-        let result = version_tag(&conn.py().get_type::<PyAsyncResult>());
-        if class != 0
-            && result != 0
-            && self.epoch.load(Ordering::Relaxed) == epoch
-            && self.class.load(Ordering::Relaxed) == class
-            && self.result.load(Ordering::Relaxed) == result
+        let state = State::now(conn, version_tag);
+        if state.is_known()
+            && self.epoch.load(Ordering::Relaxed) == state.epoch
+            && self.class.load(Ordering::Relaxed) == state.class
+            && self.result.load(Ordering::Relaxed) == state.result
         {
             return self.native.load(Ordering::Relaxed);
         }
-        // A type has no tag until an attribute is looked up on it.
-        let py = conn.py();
-        let _ = conn.get_type().getattr_opt(intern!(py, "close"));
-        let _ = py
-            .get_type::<PyAsyncResult>()
-            .getattr_opt(intern!(py, "wait"));
-        let state = State::now(conn);
+        self.look(conn)
+    }
+
+    /// Has Python look, and keeps its answer.
+    #[cold]
+    fn look(&self, conn: &Bound<'_, Engine>) -> bool {
+        let state = State::now(conn, type_version);
         // A failing decision is a bug of ours; the Python path works in any case.
         let native = decide(conn, state).unwrap_or(false);
         self.native.store(native, Ordering::Relaxed);
-        self.epoch.store(epoch, Ordering::Relaxed);
+        self.epoch.store(state.epoch, Ordering::Relaxed);
         self.class.store(state.class, Ordering::Relaxed);
         self.result.store(state.result, Ordering::Relaxed);
         native
@@ -117,10 +116,22 @@ fn decide(conn: &Bound<'_, Engine>, state: State) -> PyResult<bool> {
     Ok(native)
 }
 
-/// A number that changes with a type and its bases, and that no other type has. 0: none now, so
-/// nothing may be kept about the type.
+/// A number that changes with a type and its bases, and that no other type has. 0: there are no more
+/// numbers, so nothing may be kept about the type.
 #[pyfunction]
 pub(crate) fn type_version(class: &Bound<'_, PyType>) -> u32 {
+    match version_tag(class) {
+        0 => assign_version(class),
+        tag => tag,
+    }
+}
+
+/// Has CPython give a type its version tag: it does so when an attribute is looked up on the type.
+fn assign_version(class: &Bound<'_, PyType>) -> u32 {
+    let py = class.py();
+    let name = intern!(py, "__getattribute__");
+    // `type` looks it up, not the metaclass, which may be the user's. What it finds does not matter.
+    let _ = py.get_type::<PyType>().call_method1(name, (class, name));
     version_tag(class)
 }
 

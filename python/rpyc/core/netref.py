@@ -231,8 +231,6 @@ class _KnownClass:
     def __init__(self, cls: type[BaseNetref], made_from: _MadeFrom) -> None:
         self.cls = cls
         self._made_from = made_from
-        # A type has no version until an attribute is looked up on it.
-        cls.__getattribute__  # noqa: B018
         self._version = _rpyc.type_version(cls)
 
     def is_made_from(self, made_from: _MadeFrom) -> bool:
