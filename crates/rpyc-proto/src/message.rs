@@ -118,6 +118,12 @@ impl Message {
 }
 
 impl Message {
+    /// Whether a payload is the answer to a request, by its kind.
+    #[must_use]
+    pub fn is_answer<B>(payload: &Payload<B>) -> bool {
+        Self::parse_kind(payload).is_ok_and(|(_, kind, _)| kind != MessageKind::Request)
+    }
+
     /// Reads up to the sequence number.
     fn parse_kind<B>(
         payload: &Payload<B>,

@@ -4,7 +4,7 @@
 //! received payloads are matched to them. What waits (`W`) and what bodies mean is the driver's.
 
 use core::fmt;
-use core::ops::Range;
+use core::ops::{DerefMut, Range};
 
 use hashbrown::HashMap;
 
@@ -143,6 +143,19 @@ impl<W> Session<W> {
     /// # Errors
     /// [`MessageError`]: the peer does not speak the protocol, and the connection must end.
     pub fn handle<B>(&mut self, payload: &Payload<B>) -> Result<Event<W>, MessageError> {
+        Event::of(payload, || self)
+    }
+}
+
+impl<W> Event<W> {
+    /// Finds out what a payload means. `session` is called for answers only: it may take a lock.
+    ///
+    /// # Errors
+    /// As [`Session::handle`].
+    pub fn of<B, S: DerefMut<Target = Session<W>>>(
+        payload: &Payload<B>,
+        session: impl FnOnce() -> S,
+    ) -> Result<Self, MessageError> {
         let Message {
             kind,
             seq,
@@ -150,20 +163,21 @@ impl<W> Session<W> {
             body,
             ..
         } = Message::parse(payload)?;
+        if kind == MessageKind::Request {
+            return Ok(Self::Request { seq, body });
+        }
         let is_exception = kind == MessageKind::Exception;
-        Ok(match kind {
-            MessageKind::Request => Event::Request { seq, body },
-            _ => match number.and_then(|number| self.pending.remove(&number)) {
-                Some(waiter) => Event::Answer {
-                    waiter,
-                    is_exception,
-                    body,
-                },
-                None => Event::Orphan {
-                    number,
-                    is_exception,
-                    body,
-                },
+        let waiter = number.and_then(|number| session().pending.remove(&number));
+        Ok(match waiter {
+            Some(waiter) => Self::Answer {
+                waiter,
+                is_exception,
+                body,
+            },
+            None => Self::Orphan {
+                number,
+                is_exception,
+                body,
             },
         })
     }

@@ -87,6 +87,7 @@ impl AsyncResult {
     /// that receives it.
     pub fn on_ready(mut self, callback: impl FnOnce(Result<Value>) + Send + 'static) {
         self.taken = true;
+        self.peer.note_callback();
         self.slot.on_ready(Box::new(callback));
     }
 

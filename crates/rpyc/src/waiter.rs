@@ -43,6 +43,19 @@ struct State {
 /// Called with the answer, in the thread that received it.
 pub(crate) type Callback = Box<dyn FnOnce(Result<Value, Error>) + Send>;
 
+/// An answer, and the callback that waits for it.
+pub(crate) struct Notice {
+    callback: Callback,
+    outcome: Outcome,
+}
+
+impl Notice {
+    /// Runs the callback. It is the user's code: no lock may be held.
+    pub(crate) fn give(self) {
+        (self.callback)(self.outcome.into_result());
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -86,15 +99,14 @@ impl Slot {
         })
     }
 
-    /// Puts the answer in, and wakes who waits. Runs the callback, which is the user's code: no lock
-    /// may be held.
-    pub(crate) fn put(&self, outcome: Outcome) {
+    /// Puts the answer in, and wakes who waits. If a callback does, it is left to be run.
+    #[must_use]
+    pub(crate) fn put(&self, outcome: Outcome) -> Option<Notice> {
         let mut state = self.state.lock();
         if let Some(callback) = state.callback.take() {
-            drop(state);
             self.ready.store(true, Ordering::Release);
-            callback(outcome.into_result());
-            return;
+            drop(state);
+            return Some(Notice { callback, outcome });
         }
         let before = state.outcome.replace(outcome);
         let waker = state.waker.take();
@@ -107,6 +119,7 @@ impl Slot {
         if let Some(waker) = waker {
             waker.wake();
         }
+        None
     }
 
     /// What was asked for.
@@ -119,12 +132,10 @@ impl Slot {
     }
 
     pub(crate) fn take(&self) -> Option<Outcome> {
+        if !self.is_ready() {
+            return None;
+        }
         self.state.lock().outcome.take()
-    }
-
-    /// Whether somebody set a callback, so that putting the answer in runs the user's code.
-    pub(crate) fn has_callback(&self) -> bool {
-        self.state.lock().callback.is_some()
     }
 
     /// Hands the answer to `callback`, now if it is there.
@@ -133,7 +144,7 @@ impl Slot {
         match state.outcome.take() {
             Some(outcome) => {
                 drop(state);
-                callback(outcome.into_result());
+                Notice { callback, outcome }.give();
             }
             None => state.callback = Some(callback),
         }

@@ -189,8 +189,7 @@ impl<'py> PyDriver<'_, 'py> {
                 .call_method1(intern!(self.py(), "_dispatch"), (data,))?;
             return Ok(());
         }
-        let event = self.link.session().lock().handle(&payload);
-        match event {
+        match Event::of(&payload, || self.link.session().lock()) {
             Ok(Event::Request { seq, body }) => {
                 let seq = payload.head.get(seq).unwrap_or_default().to_vec();
                 self.request(payload, &seq, body)

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rpyc_proto::message::Message;
 use rpyc_proto::wire::Payload;
 
 use super::Peer;
@@ -27,11 +28,17 @@ const LOOK: Duration = Duration::from_millis(5);
 pub(crate) struct BlockingDriver<'a> {
     peer: &'a Arc<Peer>,
     slice: Option<Duration>,
+    /// The last message was an answer, and the read role was not passed on for it.
+    goes_on: bool,
 }
 
 impl<'a> BlockingDriver<'a> {
     pub(crate) const fn new(peer: &'a Arc<Peer>) -> Self {
-        Self { peer, slice: None }
+        Self {
+            peer,
+            slice: None,
+            goes_on: false,
+        }
     }
 
     fn link(&self) -> Option<&'a Link<Stream, Waiter>> {
@@ -55,10 +62,8 @@ impl<'a> BlockingDriver<'a> {
         let mut context = Context::from_waker(&waker);
         let mut future = pin!(future);
         let mut outcome = None;
-        let mut driver = BlockingDriver {
-            peer: self.peer,
-            slice: Some(LOOK),
-        };
+        let mut driver = BlockingDriver::new(self.peer);
+        driver.slice = Some(LOOK);
         let mut poll = |_: &mut BlockingDriver<'_>| {
             if outcome.is_none() && flag.woken.swap(false, Ordering::AcqRel) {
                 // The future is the user's code: another thread may read while it runs.
@@ -110,6 +115,7 @@ impl Driver<Stream> for BlockingDriver<'_> {
     }
 
     fn arrived(&mut self, payload: Payload<Bytes>) -> Result<(), Arc<End>> {
+        self.goes_on = Message::is_answer(&payload);
         self.peer.handling.fetch_add(1, Ordering::AcqRel);
         match self.peer.handle(payload, self) {
             Ok(Handled::Done) => {}
@@ -123,6 +129,10 @@ impl Driver<Stream> for BlockingDriver<'_> {
         Ok(())
     }
 
+    fn goes_on(&self) -> bool {
+        self.goes_on && !self.peer.has_callbacks.load(Ordering::Relaxed)
+    }
+
     fn ended(&mut self, end: &Arc<End>) -> Arc<End> {
         Arc::clone(end)
     }
@@ -130,6 +140,7 @@ impl Driver<Stream> for BlockingDriver<'_> {
 
 impl Role for BlockingDriver<'_> {
     fn pass_on(&mut self) {
+        self.goes_on = false;
         if let Some(link) = self.link() {
             link.pass_on();
         }

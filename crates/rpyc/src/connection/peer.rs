@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     dialect: AtomicU8,
     /// Messages that are being handled by threads.
     pub(super) handling: AtomicUsize,
+    /// A callback was set for an answer: handling one may run code of the user.
+    pub(super) has_callbacks: AtomicBool,
     /// `on_disconnect` was called.
     ended: AtomicBool,
 }
@@ -53,12 +55,18 @@ impl Peer {
             netrefs: Netrefs::default(),
             dialect: AtomicU8::new(Dialect::V6 as u8),
             handling: AtomicUsize::new(0),
+            has_callbacks: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// To be called before a callback is set for an answer.
+    pub(crate) fn note_callback(&self) {
+        self.has_callbacks.store(true, Ordering::Relaxed);
     }
 
     pub(crate) const fn netrefs(&self) -> &Netrefs {
@@ -190,7 +198,10 @@ impl Peer {
         for waiter in waiters {
             if let Waiter::Slot(slot) = waiter {
                 let operation = name_of(slot.handler());
-                slot.put(Outcome::Failed(Error::lost(operation, &self.name, &end)));
+                let lost = Error::lost(operation, &self.name, &end);
+                if let Some(notice) = slot.put(Outcome::Failed(lost)) {
+                    notice.give();
+                }
             }
         }
         let conn = Connection::of(Arc::clone(self));

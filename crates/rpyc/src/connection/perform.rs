@@ -57,7 +57,7 @@ impl Peer {
         role: &mut impl Role,
     ) -> Result<Handled, EndCause> {
         self.settle_dialect(Dialect::of(&payload));
-        let event = self.wire.session().lock().handle(&payload);
+        let event = Event::of(&payload, || self.wire.session().lock());
         match event.map_err(EndCause::Message)? {
             Event::Request { seq, body } => {
                 let seq = Seq::from_slice(payload.head.get(seq).unwrap_or_default());
@@ -86,10 +86,10 @@ impl Peer {
                         },
                     }
                 };
-                if slot.has_callback() {
+                if let Some(notice) = slot.put(outcome) {
                     role.pass_on();
+                    notice.give();
                 }
-                slot.put(outcome);
             }
             Event::Orphan {
                 is_exception, body, ..

@@ -81,7 +81,8 @@ impl<'a> Request<'a> {
         drop(self.kept);
         match sent {
             Ok(()) => self.peer.wire.flush_soon(),
-            Err(error) => slot.put(Outcome::Failed(error)),
+            // Nobody has the slot yet, so nobody can have set a callback.
+            Err(error) => drop(slot.put(Outcome::Failed(error))),
         }
         AsyncResult::new(Arc::clone(self.peer), self.seq, slot, self.handler)
     }

@@ -6,7 +6,9 @@
 //! ([`Link::wait`]) takes the role if it is free and receives; every complete payload goes to the
 //! [`Driver`], which finds out what it means and wakes whoever it is for. Threads that find the role
 //! taken park. A leader that is done, or that is about to run a request, passes the role on to a
-//! parked thread. A thread can wait again from within a request: it just takes the role again.
+//! parked thread. A thread can wait again from within a request: it just takes the role again. If the
+//! face allows it, small answers that came along with the one that the leader waits for are handled
+//! before it leaves: whoever waits for them next finds them.
 //!
 //! *Writing.* Frames are appended to an outbox under a short lock. Whoever finds nobody sending
 //! becomes the sender and sends until the outbox is empty; others leave their frame and go on. When
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpyc_proto::limits::Limits;
+use rpyc_proto::message::Message;
 use rpyc_proto::session::Session;
 use rpyc_proto::wire::Payload;
 
@@ -56,6 +59,11 @@ pub use tending::Signs;
 /// The longest single wait for bytes while frames are being sent. A sender that gives up can't wake a
 /// thread that waits in the kernel: it finds the frames that were left after this time.
 const BUSY_SLICE: Duration = Duration::from_millis(50);
+
+/// So many small answers at most are handled while the thread may have what it waits for, and what
+/// small means.
+const BURST: usize = 64;
+const BURST_BYTES: usize = 1024;
 
 /// What a face does for the link.
 pub trait Driver<T: Transport> {
@@ -80,6 +88,13 @@ pub trait Driver<T: Transport> {
     /// # Errors
     /// Goes to whoever called [`Link::wait`].
     fn arrived(&mut self, payload: Payload<BulkOf<T>>) -> Result<(), Self::Error>;
+
+    /// After [`arrived`](Self::arrived): whether small answers that came along are handled at once, though
+    /// the thread may have what it waits for. Only if that takes little time and runs no user code, and
+    /// if the thread still holds the read role.
+    fn goes_on(&self) -> bool {
+        false
+    }
 
     /// Handles a message that another thread received and put aside for this one. Tells whether
     /// there was one. The thread may hold the read role, as in [`arrived`](Self::arrived).
@@ -223,7 +238,7 @@ impl<T: Transport, W> Link<T, W> {
 
     /// Whether the calling thread holds the read role.
     pub fn is_leading(&self) -> bool {
-        self.roles.is_leader(&Parker::current())
+        Parker::with_current(|me| self.roles.is_leader(me))
     }
 
     /// Whether any thread holds the read role.
@@ -233,7 +248,7 @@ impl<T: Transport, W> Link<T, W> {
 
     /// Hands the read role to a parked thread, or frees it. Does nothing without the role.
     pub fn pass_on(&self) {
-        self.roles.leave(&Parker::current());
+        Parker::with_current(|me| self.roles.leave(me));
     }
 
     /// Ends the link: the transport is shut down and every waiter woken.
@@ -330,6 +345,7 @@ impl<T: Transport, W> Link<T, W> {
                     match next {
                         Ok(Some(payload)) => {
                             let result = driver.arrived(payload);
+                            let result = result.and_then(|()| self.handle_burst(driver));
                             self.note_handled();
                             result?;
                             continue;
@@ -394,6 +410,23 @@ impl<T: Transport, W> Link<T, W> {
             return Ok(true);
         }
         Err(self.ended_error(driver))
+    }
+
+    /// Handles the small answers that came along with the last message: those to a burst of requests.
+    /// Whoever waits for one of them finds it, and does not need the read role. Holds the read role.
+    fn handle_burst<D: Driver<T>>(&self, driver: &mut D) -> Result<(), D::Error> {
+        for _ in 0..BURST {
+            if !driver.goes_on() {
+                break;
+            }
+            let small =
+                |payload: &Payload<_>| payload.len() <= BURST_BYTES && Message::is_answer(payload);
+            let Some(payload) = self.inbox.lock().take_if(small) else {
+                break;
+            };
+            driver.arrived(payload)?;
+        }
+        Ok(())
     }
 
     fn note_handled(&self) {

@@ -42,10 +42,15 @@ impl Parker {
     /// The parker of the calling thread.
     #[must_use]
     pub fn current() -> Arc<Self> {
-        SOURCE
-            .get()
-            .and_then(|source| source())
-            .unwrap_or_else(|| CURRENT.with(Arc::clone))
+        Self::with_current(Arc::clone)
+    }
+
+    /// Calls `work` with the parker of the calling thread.
+    pub(super) fn with_current<R>(work: impl FnOnce(&Arc<Self>) -> R) -> R {
+        match SOURCE.get().and_then(|source| source()) {
+            Some(parker) => work(&parker),
+            None => CURRENT.with(work),
+        }
     }
 
     /// A parker that sleeps in a way of its own.

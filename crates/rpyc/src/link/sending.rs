@@ -50,7 +50,7 @@ impl<T: Transport, W> Link<T, W> {
         T: 'static,
     {
         let watched = self.exit.transport.sends_anywhere()
-            && !Parker::current().is_green()
+            && !Parker::with_current(|me| me.is_green())
             && late::watch(&self.exit);
         self.exit.outbox.set_watched(watched);
         watched
@@ -93,7 +93,10 @@ impl<T: Transport, W> Link<T, W> {
     /// that: for what must have left before the caller goes on, and before [`finish`](Self::finish).
     pub fn flush_out(&self) {
         self.flush_now();
-        if self.has_unsent() && self.ended.get().is_none() && !Parker::current().is_green() {
+        if self.has_unsent()
+            && self.ended.get().is_none()
+            && !Parker::with_current(|me| me.is_green())
+        {
             self.exit
                 .outbox
                 .wait_for_sender(Instant::now() + BUSY_SLICE);
@@ -162,7 +165,7 @@ impl<T: Transport, W> Link<T, W> {
             return Flushed::Ended;
         }
         // A green thread must let the sender go on, which may be another one of the same thread.
-        if Parker::current().is_green() || self.exit.outbox.wait_for_room(deadline) {
+        if Parker::with_current(|me| me.is_green()) || self.exit.outbox.wait_for_room(deadline) {
             Flushed::All
         } else {
             Flushed::Waiting

@@ -26,6 +26,8 @@ pub(crate) struct Face {
     pub(crate) orphans: usize,
     /// Requests of the peer that this face performed.
     pub(crate) performed: usize,
+    /// The last message was an answer.
+    answered: bool,
 }
 
 /// Why a wait failed.
@@ -43,6 +45,7 @@ impl Face {
             looked: None,
             orphans: 0,
             performed: 0,
+            answered: false,
         }
     }
 
@@ -142,13 +145,22 @@ impl Driver<Wire> for Face {
                     self.call(ask::ECHO)?;
                 }
                 self.push(MessageKind::Reply, seq, 0);
+                self.answered = false;
             }
             Event::Answer { waiter, body, .. } => {
                 waiter.put(payload.reader_at(body).small_int("an answer").unwrap());
+                self.answered = true;
             }
-            Event::Orphan { .. } => self.orphans += 1,
+            Event::Orphan { .. } => {
+                self.orphans += 1;
+                self.answered = true;
+            }
         }
         Ok(())
+    }
+
+    fn goes_on(&self) -> bool {
+        self.answered
     }
 
     fn handle_aside(&mut self) -> Result<bool, Stop> {
