@@ -121,7 +121,14 @@ impl Message {
     /// Whether a payload is the answer to a request, by its kind.
     #[must_use]
     pub fn is_answer<B>(payload: &Payload<B>) -> bool {
-        Self::parse_kind(payload).is_ok_and(|(_, kind, _)| kind != MessageKind::Request)
+        match payload.head.first() {
+            None => false,
+            Some(&TRIPLE) => {
+                Self::parse_kind(payload).is_ok_and(|(_, kind, _)| kind != MessageKind::Request)
+            }
+            Some(&first) => MessageKind::from_wire(i64::from(first))
+                .is_some_and(|kind| kind != MessageKind::Request),
+        }
     }
 
     /// Reads up to the sequence number.

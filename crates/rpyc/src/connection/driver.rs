@@ -115,8 +115,11 @@ impl Driver<Stream> for BlockingDriver<'_> {
     }
 
     fn arrived(&mut self, payload: Payload<Bytes>) -> Result<(), Arc<End>> {
-        self.goes_on = Message::is_answer(&payload);
-        self.peer.handling.fetch_add(1, Ordering::AcqRel);
+        let is_request = !Message::is_answer(&payload);
+        self.goes_on = !is_request;
+        if is_request {
+            self.peer.performing.fetch_add(1, Ordering::AcqRel);
+        }
         match self.peer.handle(payload, self) {
             Ok(Handled::Done) => {}
             Ok(Handled::Later { seq, future }) => {
@@ -125,7 +128,9 @@ impl Driver<Stream> for BlockingDriver<'_> {
             }
             Err(cause) => self.peer.finish(cause),
         }
-        self.peer.handling.fetch_sub(1, Ordering::AcqRel);
+        if is_request {
+            self.peer.performing.fetch_sub(1, Ordering::AcqRel);
+        }
         Ok(())
     }
 

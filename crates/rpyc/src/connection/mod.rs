@@ -226,10 +226,10 @@ impl Connection {
         true
     }
 
-    /// Whether nothing is going on: no message is being handled, or waits to be, or to be sent.
+    /// Whether nothing is going on: no request is being performed, or waits to be, and nothing to be sent.
     pub(crate) fn is_quiet(&self) -> bool {
         let link = self.0.wire.link();
-        self.0.handling.load(Ordering::Acquire) == 0
+        self.0.performing.load(Ordering::Acquire) == 0
             && link.is_none_or(|link| !link.has_input() && !link.has_unsent())
     }
 

@@ -36,8 +36,8 @@ pub(crate) struct Peer {
     pub(super) exports: Mutex<Exports<Value>>,
     netrefs: Netrefs,
     dialect: AtomicU8,
-    /// Messages that are being handled by threads.
-    pub(super) handling: AtomicUsize,
+    /// Requests that threads are performing.
+    pub(super) performing: AtomicUsize,
     /// A callback was set for an answer: handling one may run code of the user.
     pub(super) has_callbacks: AtomicBool,
     /// `on_disconnect` was called.
@@ -54,7 +54,7 @@ impl Peer {
             exports: Mutex::default(),
             netrefs: Netrefs::default(),
             dialect: AtomicU8::new(Dialect::V6 as u8),
-            handling: AtomicUsize::new(0),
+            performing: AtomicUsize::new(0),
             has_callbacks: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         }
