@@ -140,3 +140,41 @@ fn calls_that_nobody_waits_for_are_made() {
         assert_eq!(counter.0.load(Ordering::SeqCst), CALLS);
     }
 }
+
+/// Two calls whose answers have both arrived, and nobody has read them.
+fn answered_calls() -> (Connection, Connection, [rpyc::AsyncResult; 2]) {
+    let (client, server) = Connection::pair(None, Some(Arc::new(Calc))).unwrap();
+    let serve = || assert!(server.serve(Duration::from_secs(10)).unwrap());
+    let root = std::thread::scope(|scope| {
+        scope.spawn(serve);
+        client.root().unwrap()
+    });
+    let calls = [1, 2].map(|a| root.call_method_async("add", (a,)));
+    serve();
+    serve();
+    (client, server, calls)
+}
+
+#[test]
+fn answers_that_came_along_are_there_at_once() {
+    let (_client, _server, [first, second]) = answered_calls();
+    assert!(format!("{second:?}").contains("ready: false"));
+    assert_eq!(first.wait().unwrap(), Value::Int(11));
+    assert!(format!("{second:?}").contains("ready: true"));
+    assert_eq!(second.wait().unwrap(), Value::Int(12));
+}
+
+#[test]
+fn a_wait_that_is_over_runs_no_callback_of_another_call() {
+    let (client, _server, [first, second]) = answered_calls();
+    let called = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&called);
+    second.on_ready(move |answer| {
+        assert_eq!(answer.unwrap(), Value::Int(12));
+        seen.fetch_add(1, Ordering::SeqCst);
+    });
+    assert_eq!(first.wait().unwrap(), Value::Int(11));
+    assert_eq!(called.load(Ordering::SeqCst), 0);
+    assert!(client.serve(Duration::from_secs(10)).unwrap());
+    assert_eq!(called.load(Ordering::SeqCst), 1);
+}

@@ -17,6 +17,7 @@ on_every_transport!(
     two_sides_that_only_write_do_not_block_each_other,
     a_large_value_arrives_as_bulk,
     frames_pushed_without_a_flush_leave_with_the_next_wait,
+    a_burst_of_answers_is_handled_up_to_a_request,
 );
 
 fn a_call_is_answered_whatever_its_size<T: Wire>(a: T, b: T) {
@@ -134,6 +135,35 @@ fn a_large_value_arrives_as_bulk<T: Wire>(a: T, b: T) {
     assert_eq!(client.call(0, &large).unwrap().bytes, expected);
     client.link.finish(EndCause::Closed);
     server.join().unwrap();
+}
+
+fn a_burst_of_answers_is_handled_up_to_a_request<T: Wire>(a: T, b: T) {
+    let asked = counter();
+    let seen = Arc::clone(&asked);
+    let mut client = Face::new(
+        a,
+        Arc::new(move |_, _, bytes| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            bytes
+        }),
+    );
+    client.bursts = true;
+    let mut server = Face::new(b, echo());
+    let calls = [0, 1, 2].map(|number| client.begin(number, b"call").unwrap());
+    server.serve(None).unwrap();
+    server.serve(None).unwrap();
+    let back = server.begin(0, b"back").unwrap();
+    server.serve(None).unwrap();
+
+    client.finish(&calls[0], None).unwrap().unwrap();
+    assert_eq!(
+        [false, true, false],
+        [0, 1, 2].map(|at| calls[at].is_answered())
+    );
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    client.finish(&calls[2], None).unwrap().unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    server.finish(&back, None).unwrap().unwrap();
 }
 
 fn frames_pushed_without_a_flush_leave_with_the_next_wait<T: Wire>(a: T, b: T) {

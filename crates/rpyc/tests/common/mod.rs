@@ -45,6 +45,8 @@ pub(crate) struct Face<T: Wire> {
     pub(crate) orphans: usize,
     /// How long it takes this face to handle such an answer.
     pub(crate) pace: Duration,
+    /// Whether it handles answers that came along with the last one.
+    pub(crate) bursts: bool,
 }
 
 /// Waits for one answer.
@@ -137,6 +139,7 @@ impl<T: Wire> Clone for Face<T> {
             interrupted: Arc::clone(&self.interrupted),
             orphans: 0,
             pace: self.pace,
+            bursts: self.bursts,
         }
     }
 }
@@ -156,6 +159,7 @@ impl<T: Wire> Face<T> {
             interrupted: Arc::default(),
             orphans: 0,
             pace: Duration::ZERO,
+            bursts: false,
         }
     }
 
@@ -309,6 +313,10 @@ impl<T: Wire> Driver<T> for Face<T> {
                 Err(self.ended(&Arc::clone(self.link.end().unwrap())))
             }
         }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.bursts
     }
 
     fn ended(&mut self, end: &Arc<End>) -> Stop {
