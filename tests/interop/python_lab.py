@@ -15,6 +15,9 @@ from typing import Any
 import rpyc
 from rpyc.utils.server import ThreadedServer
 
+_gate = threading.Event()
+_given_up = threading.Event()
+
 
 class Reagent:
     """Something with a state, operators and an order."""
@@ -58,6 +61,7 @@ class LabService(rpyc.Service):
         """Each client has a lab of its own."""
         self._conn = conn
         self.exposed_shelf = [1, 2, 3]
+        self._ticks = 0
 
     def exposed_mix(self, a: int, b: int = 10, *more: int, **options: int) -> tuple[int, int, list[str]]:
         """Mixes."""
@@ -115,6 +119,32 @@ class LabService(rpyc.Service):
     def exposed_fail(self, text: str) -> None:
         """Raises from some depth."""
         raise KeyError(text)
+
+    def exposed_hold(self) -> None:
+        """Waits until another client lets it go on."""
+        if not _gate.wait(20):
+            raise TimeoutError("nobody opened the gate")
+
+    def exposed_open_gate(self) -> None:
+        """Lets those that wait go on."""
+        _gate.set()
+
+    def exposed_tick(self) -> int:
+        """How often this client has called it."""
+        self._ticks += 1
+        return self._ticks
+
+    def exposed_work(self) -> None:
+        """Works until its caller has given it up."""
+        deadline = time.monotonic() + 20
+        while not rpyc.is_cancelled() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if rpyc.is_cancelled():
+            _given_up.set()
+
+    def exposed_noticed(self) -> bool:
+        """Whether ``work`` noticed that its caller had given it up."""
+        return _given_up.wait(20)
 
     def exposed_exit(self) -> None:
         """Ends the connection in the middle of a call."""

@@ -359,7 +359,7 @@ fn asynchronous(lab: &Netref) {
     for (n, result) in results.into_iter().enumerate() {
         assert_eq!(result.wait().unwrap().extract::<usize>().unwrap(), n);
     }
-    lab.call_method_async("echo", (1,)).cancel();
+    lab.call_method_async("echo", (1,)).detach();
 }
 
 /// Neither end keeps what nobody uses.

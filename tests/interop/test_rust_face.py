@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+import rpyc
 from rpyc.core import brine, consts
 
 HERE = Path(__file__).resolve().parent
@@ -126,6 +127,32 @@ def test_rust_drives_a_python_service(rust: dict[str, str], package: str) -> Non
     """Every kind of use by a Rust client: tests/interop/rust_client.rs."""
     with python_server(package, "service") as port:
         assert run(rust["interop_client"], f"127.0.0.1:{port}") == "done\n"
+
+
+@both_packages
+def test_rust_gives_calls_of_a_python_service_up(rust: dict[str, str], package: str) -> None:
+    """Ours skips what has not begun, and its handlers can ask; PyPI's is not disturbed: rust_patience.rs."""
+    with python_server(package, "service") as port:
+        assert run(rust["interop_patience"], f"127.0.0.1:{port}", package) == "done\n"
+
+
+def test_python_gives_calls_of_a_rust_service_up(rust: dict[str, str]) -> None:
+    """What has not begun is skipped, and methods can ask."""
+    with rust_server(rust["interop_patience"]) as (port, complaints):
+        with rpyc.connect("127.0.0.1", port) as conn, rpyc.connect("127.0.0.1", port) as other:
+            # Fetched before the service is busy.
+            hold, tick, work = conn.root.hold, conn.root.tick, conn.root.work
+            held = rpyc.async_(hold)()
+            assert rpyc.async_(tick)().cancel()
+            with pytest.raises(TimeoutError), conn.timeout(0.05):
+                tick()
+            other.root.open_gate()
+            assert held.value is True
+            assert tick() == 1
+            with pytest.raises(TimeoutError), conn.timeout(0.1):
+                work()
+            assert other.root.noticed() is True
+    assert complaints == []
 
 
 @both_packages

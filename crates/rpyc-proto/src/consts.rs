@@ -120,3 +120,15 @@ wire_enum! {
         Batch = 103,
     }
 }
+
+impl Handler {
+    /// Whether a request can be worth giving up. What runs no code of the user is done sooner than it
+    /// is cancelled, and a close is a close.
+    #[must_use]
+    pub const fn is_cancellable(self) -> bool {
+        !matches!(
+            self,
+            Self::Ping | Self::Close | Self::Del | Self::Features | Self::Heartbeat | Self::Cancel
+        )
+    }
+}

@@ -3,20 +3,14 @@
 //! *Here waited:* a call that timed out or was cancelled is [withdrawn](withdraw): the peer gets a
 //! message with its number, and its answer, if one comes, is released undecoded.
 //!
-//! *Here performed:* such a message follows its request, and arrives while that waits behind another
-//! one, or runs. So before a request is performed, what has arrived behind it is looked through
-//! ([`Cancelled::look_ahead`]); and a handler that asks [`is_cancelled`] looks itself, since its
-//! connection may have no other thread.
+//! *Here performed:* the engine knows which requests the peer gave up ([`rpyc::link::Cancelled`]). A
+//! handler that asks [`is_cancelled`] looks at what has arrived itself, since its connection may have no
+//! other thread.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
-use parking_lot::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -25,7 +19,7 @@ use rpyc_proto::boxing;
 use rpyc_proto::consts::Handler;
 use rpyc_proto::dispatch;
 use rpyc_proto::features::Feature;
-use rpyc_proto::message::{Dialect, Message};
+use rpyc_proto::message::Dialect;
 use rpyc_proto::wire::Payload;
 
 use crate::bound::PREFIX;
@@ -35,74 +29,10 @@ use crate::greenlets;
 use crate::request;
 use crate::waiter::Waiter;
 
-/// Numbers that are remembered. Nearly all are forgotten when their request is done with; those of
-/// requests that were done before the message came stay, until there are too many.
-const MOST: usize = 4096;
-
-/// A message that cancels a request is never longer, in bytes.
-const LONGEST: usize = 64;
-
-/// The cancelled requests of a peer.
-#[derive(Debug, Default)]
-pub(crate) struct Cancelled {
-    /// How many there are: nearly always none, and then a request pays for this look only.
-    count: AtomicUsize,
-    /// Milliseconds of [`clock`] at the last time that more was received to look at.
-    looked: AtomicU64,
-    seqs: Mutex<BTreeSet<u64>>,
-}
-
-impl Cancelled {
-    /// Notes that nobody waits for the answer to a request.
-    pub(crate) fn note(&self, seq: u64) {
-        let mut seqs = self.seqs.lock();
-        seqs.insert(seq);
-        if seqs.len() > MOST {
-            // The oldest is the least likely to come yet.
-            seqs.pop_first();
-        }
-        self.count.store(seqs.len(), Ordering::Release);
-    }
-
-    fn contains(&self, seq: u64) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.seqs.lock().contains(&seq)
-    }
-
-    /// Forgets a request; tells whether it was cancelled.
-    fn take(&self, seq: u64) -> bool {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return false;
-        }
-        let mut seqs = self.seqs.lock();
-        let was = seqs.remove(&seq);
-        self.count.store(seqs.len(), Ordering::Release);
-        was
-    }
-
-    /// Notes what is cancelled by messages that have arrived and were not handled yet. `prefix`: they
-    /// begin with so many bytes of something else.
-    fn look_ahead(&self, link: &PyLink, receive: bool, prefix: usize) {
-        link.look_ahead(receive, |payload| {
-            if prefix == 0 {
-                self.note_if_cancels(payload);
-            } else if payload.bulk.is_empty() && payload.head.len() <= prefix + LONGEST {
-                let rest = payload.head.get(prefix..).unwrap_or_default();
-                self.note_if_cancels(&Payload::plain(rest.to_vec()));
-            }
-        });
-    }
-
-    fn note_if_cancels(&self, payload: &Payload<PyBulk>) {
-        if let Some(seq) = cancelled_by(payload) {
-            self.note(seq);
-        }
-    }
-}
-
 /// In thread-bound mode: notes what a message cancels, before it is put aside for a thread, where it
 /// would come too late behind its request.
 pub(crate) fn note_arrived(conn: &Bound<'_, Engine>, payload: &Payload<PyBulk>) {
-    conn.get().cancelled().note_if_cancels(payload);
+    conn.get().cancelled().note_message(payload);
 }
 
 /// If a request that was just received has been cancelled already: releases what it refers to, and
@@ -113,17 +43,8 @@ pub(crate) fn skip(
     payload: &Payload<PyBulk>,
 ) -> Option<Range<usize>> {
     let cancelled = conn.get().cancelled();
-    if link.has_more() {
-        // While requests are performed quickly nothing new has come since the last look.
-        let now = clock();
-        let receive = cancelled.looked.swap(now, Ordering::Relaxed) != now;
-        cancelled.look_ahead(link, receive, prefix(conn.get()));
-    }
-    if cancelled.count.load(Ordering::Acquire) == 0 {
-        return None;
-    }
-    let message = Message::parse(payload).ok()?;
-    message.number.filter(|seq| cancelled.take(*seq))?;
+    cancelled.look_behind(link, prefix(conn.get()));
+    let message = cancelled.skipped(payload)?;
     if let Some(args) = dispatch::args_offset(payload, message.body) {
         for id in boxing::remote_refs(payload, args) {
             conn.get().push_release(conn.py(), id.encoded, 1);
@@ -179,7 +100,7 @@ impl Drop for Performing {
             let place = all.iter().rposition(mine)?;
             Some(all.remove(place))
         });
-        self.engine.get().cancelled().take(self.seq);
+        self.engine.get().cancelled().forget(self.seq);
         drop(ended);
     }
 }
@@ -219,18 +140,7 @@ pub(crate) fn withdraw(
         return Ok(());
     }
     drop(waited);
-    // What runs no code of the user is done sooner than it is cancelled; and a close is a close.
-    let is_call = !matches!(
-        Handler::from_wire(handler),
-        Some(
-            Handler::Ping
-                | Handler::Close
-                | Handler::Del
-                | Handler::Features
-                | Handler::Heartbeat
-                | Handler::Cancel
-        )
-    );
+    let is_call = Handler::from_wire(handler).is_none_or(Handler::is_cancellable);
     let engine = conn.get();
     if !is_call || link.end().is_some() || engine.dialect() == Dialect::V5 {
         return Ok(());
@@ -252,18 +162,6 @@ pub(crate) fn withdraw(
     request::send(conn, link, number, &request::Any(&args), waiter)?;
     py.detach(|| link.flush_out());
     Ok(())
-}
-
-/// The number of the request that a message cancels, if it is such a message.
-fn cancelled_by(payload: &Payload<PyBulk>) -> Option<u64> {
-    let message = Message::parse(payload).ok()?;
-    dispatch::peek_cancel(payload, &message)
-}
-
-/// Milliseconds since some moment.
-fn clock() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Tells green threads apart; others have a list of their own each.

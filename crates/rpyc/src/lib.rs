@@ -73,7 +73,7 @@ pub use auth::{Authenticator, ClientAuthenticator, TokenAuthenticator};
 pub use classic::Modules;
 pub use config::{Config, Limits};
 pub use connect::{Connector, connect};
-pub use connection::Connection;
+pub use connection::{Connection, is_cancelled};
 pub use convert::{ConversionError, FromValue, IntoOutcome, IntoValue};
 pub use error::{BindError, ConnectError, ConnectionLost, Error, Exception, Result, TimedOut};
 pub use netref::{Comparison, Netref, NetrefIter, Operator, Unary};

@@ -15,11 +15,13 @@ use crate::waiter::Slot;
 
 /// The result of a request that was sent and not waited for.
 ///
-/// Dropping it gives the answer up: when it arrives, it is thrown away, and what it refers to is
-/// released.
+/// Dropping it gives the call up: a peer with this crate, or with `rpyc-rs` for Python, does not begin it
+/// if it still waits behind another one, and the method can ask ([`is_cancelled`](crate::is_cancelled)) if
+/// it runs. When an answer arrives all the same, it is thrown away, and what it refers to is released. What
+/// is to be performed, whatever comes of it, is told to [`detach`](Self::detach).
 ///
 /// With the feature `tokio` it can be awaited, on connections that a runtime drives.
-#[must_use = "dropping it gives the answer up"]
+#[must_use = "dropping it gives the call up; see detach"]
 pub struct AsyncResult {
     peer: Arc<Peer>,
     seq: u64,
@@ -74,7 +76,7 @@ impl AsyncResult {
         self.wait_until(deadline)
     }
 
-    /// Blocks until the answer is there, for `timeout` at most. After that the answer is given up.
+    /// Blocks until the answer is there, for `timeout` at most. After that the call is given up.
     ///
     /// # Errors
     /// See [`Error`].
@@ -91,8 +93,13 @@ impl AsyncResult {
         self.slot.on_ready(Box::new(callback));
     }
 
-    /// Gives the answer up. The same as dropping this.
+    /// Gives the call up. The same as dropping this.
     pub fn cancel(self) {}
+
+    /// Leaves the call to itself: it is performed, and its answer is thrown away.
+    pub fn detach(mut self) {
+        self.taken = true;
+    }
 
     fn wait_until(mut self, deadline: Option<Instant>) -> Result<Value> {
         self.taken = true;
@@ -112,7 +119,7 @@ impl AsyncResult {
     fn wait_for_runtime(&self, deadline: Option<Instant>) -> Result<Value> {
         #[cfg(feature = "tokio")]
         if ::tokio::runtime::Handle::try_current().is_ok() {
-            self.forget();
+            self.withdraw();
             return Err(Error::WouldBlockRuntime(
                 "the method ending in _async, and await",
             ));
@@ -125,7 +132,7 @@ impl AsyncResult {
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                self.forget();
+                self.withdraw();
                 return Err(self.timed_out());
             }
             parker.park(left);
@@ -141,9 +148,8 @@ impl AsyncResult {
         }))
     }
 
-    fn forget(&self) {
-        let waiter = self.peer.wire().session().lock().cancel(self.seq);
-        drop(waiter);
+    fn withdraw(&self) {
+        self.peer.withdraw(self.handler, self.seq);
     }
 
     /// When the configuration says that it is too late.
@@ -164,7 +170,7 @@ impl AsyncResult {
     #[cfg(feature = "tokio")]
     pub(crate) fn give_up(&mut self) -> Error {
         self.taken = true;
-        self.forget();
+        self.withdraw();
         self.timed_out()
     }
 }
@@ -172,7 +178,7 @@ impl AsyncResult {
 impl Drop for AsyncResult {
     fn drop(&mut self) {
         if !self.taken {
-            self.forget();
+            self.withdraw();
             // It may have come just before.
             drop(self.slot.take());
         }

@@ -20,6 +20,8 @@ pub(crate) enum Waiter {
     Slot(Arc<Slot>),
     /// Nobody does: the answer to a release.
     Nobody,
+    /// The connection itself: how the peer took that a call was given up.
+    Cancel,
 }
 
 /// The place where one answer is waited for: by a thread, by a task or by a callback.

@@ -152,9 +152,9 @@ async fn a_dropped_future_gives_its_answer_up() {
         .unwrap();
     let root = conn.root_async().await.unwrap();
     let abandoned = root.call_method_async("wait_for_gate", ());
+    while root.call_method_async("running", ()).await.unwrap() != Value::Int(1) {}
     drop(abandoned);
     // Its answer comes, and nobody minds.
-    while root.call_method_async("running", ()).await.unwrap() != Value::Int(1) {}
     root.call_method_async("open_gate", ()).await.unwrap();
     conn.ping_async().await.unwrap();
 }

@@ -12,6 +12,7 @@ use rpyc_proto::message::Message;
 use rpyc_proto::wire::Payload;
 
 use super::Peer;
+use super::cancel::Performing;
 use super::perform::{Handled, Role};
 use crate::error::Exception;
 use crate::link::{Driver, End, EndCause, Link, Parker};
@@ -47,7 +48,7 @@ impl<'a> BlockingDriver<'a> {
 
     /// Polls a future until it is ready, and drives the connection meanwhile: it may wait for an
     /// answer of the same peer.
-    fn block_on(&self, future: LaterReply) -> Result<Value, Exception> {
+    fn block_on(&self, seq: &[u8], future: LaterReply) -> Result<Value, Exception> {
         let Some(link) = self.link() else {
             return Err(Exception::new(
                 "RuntimeError",
@@ -68,6 +69,7 @@ impl<'a> BlockingDriver<'a> {
             if outcome.is_none() && flag.woken.swap(false, Ordering::AcqRel) {
                 // The future is the user's code: another thread may read while it runs.
                 link.pass_on();
+                let _performing = Performing::begin(self.peer, seq);
                 if let Poll::Ready(ready) = future.as_mut().poll(&mut context) {
                     outcome = Some(ready);
                 }
@@ -123,7 +125,7 @@ impl Driver<Stream> for BlockingDriver<'_> {
         match self.peer.handle(payload, self) {
             Ok(Handled::Done) => {}
             Ok(Handled::Later { seq, future }) => {
-                let outcome = self.block_on(future);
+                let outcome = self.block_on(&seq, future);
                 self.peer.reply(&seq, outcome);
             }
             Err(cause) => self.peer.finish(cause),

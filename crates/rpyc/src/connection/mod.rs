@@ -1,5 +1,6 @@
 //! Connections: one end of a conversation between two processes.
 
+mod cancel;
 mod driver;
 pub(crate) mod model;
 mod operations;
@@ -19,6 +20,9 @@ use crate::sync::Instant;
 use rpyc_proto::boxing;
 use rpyc_proto::consts::Handler;
 
+#[cfg(feature = "tokio")]
+pub(crate) use cancel::Performing;
+pub use cancel::is_cancelled;
 pub(crate) use driver::BlockingDriver;
 use model::Model;
 pub(crate) use peer::Peer;

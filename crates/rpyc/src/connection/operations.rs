@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rpyc_proto::exports::Released;
+use rpyc_proto::features::Feature;
 use rpyc_proto::model::{ObjectModel, Operations};
 use rpyc_proto::wire::Writer;
 
@@ -21,6 +22,9 @@ const EXPOSED: &str = "exposed_";
 
 /// The most items that one request can fetch.
 const MAX_CHUNK: i64 = 1_000_000;
+
+/// What this side can do beyond RPyC's protocol.
+const FEATURES: &[Feature] = &[Feature::Cancel];
 
 impl Model<'_> {
     /// Looks an attribute up, under its name or the one without the prefix.
@@ -351,6 +355,19 @@ impl Operations for Model<'_> {
                 self.special(&object, "__exit__", Args::new(args))
             }
         }
+    }
+
+    fn features(&mut self) -> Result<Value, Stop> {
+        let name = |feature: &Feature| Value::Str(feature.name().to_owned());
+        Ok(Value::Tuple(FEATURES.iter().map(name).collect()))
+    }
+
+    fn cancel(&mut self, number: Value) -> Result<Value, Stop> {
+        // Numbers that mean nothing are ignored.
+        if let Ok(number) = number.extract::<u64>() {
+            self.peer.note_cancelled(number);
+        }
+        Ok(Value::None)
     }
 
     /// Objects of Rust are no classes.

@@ -15,6 +15,7 @@ use rpyc_proto::wire::Writer;
 use rpyc_proto::wire::frame::Frame;
 
 use super::Connection;
+use super::cancel::GivenUp;
 use super::model::{Model, Stop};
 use super::request::{Request, name_of};
 use super::wire::Wire;
@@ -40,6 +41,7 @@ pub(crate) struct Peer {
     pub(super) performing: AtomicUsize,
     /// A callback was set for an answer: handling one may run code of the user.
     pub(super) has_callbacks: AtomicBool,
+    pub(super) given_up: GivenUp,
     /// `on_disconnect` was called.
     ended: AtomicBool,
 }
@@ -56,6 +58,7 @@ impl Peer {
             dialect: AtomicU8::new(Dialect::V6 as u8),
             performing: AtomicUsize::new(0),
             has_callbacks: AtomicBool::new(false),
+            given_up: GivenUp::default(),
             ended: AtomicBool::new(false),
         }
     }
@@ -97,25 +100,38 @@ impl Peer {
 
     /// Queues a release; it leaves with what is sent next.
     pub(super) fn push_release(&self, id: &[u8], count: i64) {
+        self.push_own(Handler::Del, Waiter::Nobody, |out| {
+            dispatch::put_target(out, id, 1);
+            dispatch::put_boxed_with(out, |out| out.put_int(count));
+        });
+    }
+
+    /// Queues a request of the connection itself: `fill` writes its boxed arguments.
+    pub(super) fn push_own(
+        &self,
+        handler: Handler,
+        waiter: Waiter,
+        fill: impl FnOnce(&mut Writer<Bytes>),
+    ) {
         let seq = {
             let mut session = self.wire.session().lock();
             let seq = session.take_seq();
             // Without room for one more request the answer is an orphan, which is fine.
-            let _ = session.begin_numbered(seq, Waiter::Nobody);
+            let _ = session.begin_numbered(seq, waiter);
             seq
         };
         let mut out = Writer::new_frame();
-        let handler = i64::from(Handler::Del.number());
+        let handler = i64::from(handler.number());
         dispatch::put_request(&mut out, self.dialect(), seq, handler);
-        dispatch::put_target(&mut out, id, 1);
-        dispatch::put_boxed_with(&mut out, |out| out.put_int(count));
+        fill(&mut out);
         if let Ok(frame) = Frame::seal(out) {
             self.wire.push(frame);
         }
     }
 
-    /// Queues the answer to a request.
+    /// Queues the answer to a request, which is done with.
     pub(crate) fn reply(self: &Arc<Self>, seq: &[u8], outcome: Result<Value, Exception>) {
+        self.forget_request(seq);
         let exception = match outcome {
             Ok(value) => match self.push_reply(seq, &value) {
                 Ok(()) => return,
@@ -153,7 +169,7 @@ impl Peer {
         Ok(if compress { frame.compressed() } else { frame })
     }
 
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         if self.dialect.load(Ordering::Relaxed) == Dialect::V5 as u8 {
             Dialect::V5
         } else {

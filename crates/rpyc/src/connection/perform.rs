@@ -13,6 +13,7 @@ use rpyc_proto::wire::Payload;
 use smallvec::SmallVec;
 
 use super::Peer;
+use super::cancel::Performing;
 use super::model::{Model, Stop};
 use crate::error::{Error, Exception};
 use crate::link::EndCause;
@@ -67,6 +68,11 @@ impl Peer {
                 waiter: Waiter::Nobody,
                 ..
             } => {}
+            Event::Answer {
+                waiter: Waiter::Cancel,
+                is_exception,
+                ..
+            } => self.note_cancel_answer(is_exception),
             Event::Answer {
                 waiter: Waiter::Slot(slot),
                 is_exception,
@@ -125,6 +131,9 @@ impl Peer {
                 return Ok(Handled::Done);
             }
         }
+        if self.skips(&payload) {
+            return Ok(Handled::Done);
+        }
         let request = dispatch::read_request(&mut Model::new(self), &payload, body);
         let cut = payload.cut;
         drop(payload);
@@ -142,6 +151,7 @@ impl Peer {
         };
         role.pass_on();
         role.before_call();
+        let performing = Performing::begin(self, &seq);
         let outcome = guarded(
             || match dispatch::dispatch(&mut Model::new(self), request) {
                 Ok(value) => Ok(Ok(value)),
@@ -149,6 +159,7 @@ impl Peer {
                 Err(Stop::Error(error)) => Err(Exception::from(*error)),
             },
         );
+        drop(performing);
         let outcome = match outcome {
             Ok(Err(future)) => return Ok(Handled::Later { seq, future }),
             Ok(Ok(value)) => Ok(value),

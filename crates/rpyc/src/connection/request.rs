@@ -121,8 +121,12 @@ pub(crate) fn wait_for(
     if let Some(outcome) = slot.take() {
         return outcome.into_result();
     }
-    let waiter = link.session().lock().cancel(seq);
-    drop(waiter);
+    let sent = !link.has_output();
+    peer.withdraw(handler, seq);
+    if let Some(outcome) = slot.take() {
+        // It has come just now.
+        return outcome.into_result();
+    }
     match waited {
         Err(end) => {
             peer.clean_up();
@@ -132,7 +136,7 @@ pub(crate) fn wait_for(
             operation: name_of(handler),
             peer: peer.name().to_owned(),
             waited: started.elapsed(),
-            sent: !link.has_output(),
+            sent,
         }))),
     }
 }

@@ -26,7 +26,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The peer performed it, and it raised.
     Remote(Box<Exception>),
-    /// No answer came in time. The peer may still perform it.
+    /// No answer came in time. The peer is told, and does not begin it if it understands and has not yet;
+    /// else it may still perform it.
     TimedOut(Box<TimedOut>),
     /// The connection is gone. Whether the peer performed the operation is not known.
     ConnectionLost(Box<ConnectionLost>),

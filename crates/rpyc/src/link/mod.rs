@@ -21,6 +21,7 @@
 //! No lock is held while the driver runs. Waits in the kernel happen inside
 //! [`Driver::blocking`], so a face can release what it must (Python: the interpreter lock).
 
+mod cancelled;
 mod chaos;
 mod end;
 mod inbox;
@@ -45,6 +46,7 @@ use rpyc_proto::wire::Payload;
 
 use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex, OnceLock, Ordering};
 use crate::transport::{BulkOf, Transport};
+pub use cancelled::Cancelled;
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
 use late::Exit;

@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use super::wire::RuntimeWire;
 use crate::brine::BytesBuffer;
-use crate::connection::{Handled, Peer, Role, Seq, Wire, guarded};
+use crate::connection::{Handled, Peer, Performing, Role, Seq, Wire, guarded};
 use crate::error::Exception;
 use crate::link::{EndCause, Inbox};
 use crate::object::LaterReply;
@@ -153,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let mut role = Task;
         // When the first answer of this turn was queued.
         let mut since = None;
+        let mut looked = false;
         for _ in 0..TURN {
             if wire.running() >= MAX_RUNNING || self.queued > HIGH_WATER {
                 return Ok(false);
@@ -160,6 +161,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let Some(payload) = self.inbox.take().map_err(EndCause::Frame)? else {
                 return Ok(false);
             };
+            if !std::mem::replace(&mut looked, true) {
+                // What follows may give up what comes before it.
+                self.inbox.absorb();
+                self.inbox.show_new(|payload| peer.look_at(payload));
+            }
             if let Handled::Later { seq, future } = peer.handle(payload, &mut role)? {
                 go_on(peer, wire, seq, future);
             }
@@ -213,14 +219,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 /// a task of its own.
 fn go_on(peer: &Arc<Peer>, wire: &RuntimeWire, seq: Seq, mut future: LaterReply) {
     let mut context = Context::from_waker(Waker::noop());
-    if let Poll::Ready(outcome) = poll_guarded(&mut future, &mut context) {
+    if let Poll::Ready(outcome) = poll_guarded(peer, &seq, &mut future, &mut context) {
         peer.reply(&seq, outcome);
         return;
     }
     wire.begin_method();
     let peer = Arc::clone(peer);
     ::tokio::spawn(async move {
-        let outcome = poll_fn(|context| poll_guarded(&mut future, context)).await;
+        let outcome = poll_fn(|context| poll_guarded(&peer, &seq, &mut future, context)).await;
         peer.reply(&seq, outcome);
         if let Wire::Runtime(wire) = peer.wire() {
             wire.end_method();
@@ -230,9 +236,12 @@ fn go_on(peer: &Arc<Peer>, wire: &RuntimeWire, seq: Seq, mut future: LaterReply)
 
 /// Polls code of the user: a panic becomes an exception.
 fn poll_guarded(
+    peer: &Arc<Peer>,
+    seq: &[u8],
     future: &mut LaterReply,
     context: &mut Context<'_>,
 ) -> Poll<Result<Value, Exception>> {
+    let _performing = Performing::begin(peer, seq);
     match guarded(|| Ok(future.as_mut().poll(context))) {
         Ok(poll) => poll,
         Err(exception) => Poll::Ready(Err(exception)),
