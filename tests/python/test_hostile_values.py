@@ -8,16 +8,18 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import socket
 import threading
 import time
 from typing import Any
 
 import pytest
-from conftest import Rig, eventually, in_thread
+from conftest import RawPeer, Rig, close_quietly, eventually, in_thread
 from hostile import LOCAL, REMOTE, ROLES, TUPLE, VALUE, Victim, error_of, victim
 
 import rpyc
-from rpyc.core import brine, consts, netref
+from rpyc.core import brine, consts, netref, vinegar
+from rpyc.core.stream import SocketStream
 
 BOTH_ROLES = pytest.mark.parametrize("role", ROLES)
 
@@ -243,3 +245,63 @@ def test_counts_that_don_t_add_up(rig: Rig, role: str) -> None:
     with contextlib.suppress(Exception):
         target.waiting.result(10)
     eventually(lambda: gc.collect() is not None and not len(target.conn._local_objects))
+
+
+def hostile_server(rig: Rig, answers: dict[int, Any]) -> Any:
+    """A connection of ours to a server that gives these answers, by handler; the root is an iterator of its."""
+    mine, theirs = socket.socketpair()
+    peer = RawPeer(mine)
+
+    def serve() -> None:
+        while (message := peer.receive()) is not None:
+            seq, (handler, args) = brine.load(message[1:])
+            answer = ENDLESS if handler == consts.HANDLE_GETROOT else answers.get(handler, (VALUE, 1))
+            if handler == consts.HANDLE_CALLATTR and args[1][1] == (VALUE, "__iter__"):
+                answer = ENDLESS
+            peer.send(b"\x02" + brine.dump((seq, answer)))
+
+    serving = in_thread(serve)
+    conn = rpyc.connect_stream(SocketStream(theirs), rpyc.VoidService, {"sync_request_timeout": 20})
+
+    def end() -> None:
+        mine.shutdown(socket.SHUT_RDWR)
+        serving.exception(10)
+        mine.close()
+        close_quietly(conn)
+
+    rig.on_end(end)
+    return conn
+
+
+ENDLESS = (REMOTE, ("builtins.list_iterator", 5, 77))
+
+
+def test_names_of_attributes_without_end(rig: Rig) -> None:
+    """`dir` of a proxy is a tuple of names, not whatever can be iterated over."""
+    conn = hostile_server(rig, {consts.HANDLE_DIR: ENDLESS})
+    with pytest.raises(TypeError, match="DIR"):
+        dir(conn.root)
+
+
+@pytest.mark.parametrize("answer", [
+    ENDLESS, (VALUE, 5), (VALUE, ((1,),)), (TUPLE, (ENDLESS, (VALUE, ()))), (TUPLE, ((VALUE, ()), ENDLESS)),
+    (VALUE, ((1,), (5,))), (VALUE, ((1,), (-1,))), (VALUE, ((1,), ("0",))), (VALUE, ((1,), (0,))), (VALUE, (((),), (0,))),
+])  # fmt: skip
+def test_answers_to_a_batch(rig: Rig, answer: Any) -> None:
+    """Whatever a peer answers to a batch, each call gets a result or an error."""
+    conn = hostile_server(rig, {consts.HANDLE_FEATURES: (VALUE, ("batch",)), consts.HANDLE_BATCH: answer})
+    with conn.batch() as batch:
+        results = [batch(conn.root, number) for number in range(2)]
+    for result in results:
+        with pytest.raises((TypeError, ValueError, EOFError, StopIteration)):
+            raise AssertionError(result.value)
+
+
+def test_names_are_shown_without_line_ends(rig: Rig) -> None:
+    """A class may be called anything by a peer; what is shown of it can't begin a line of a log, nor move a cursor."""
+    evil = "a\n2026-01-01 INFO all is well\x1b[2J\u202e\0"
+    conn = hostile_server(rig, {consts.HANDLE_INSPECT: (VALUE, ()), consts.HANDLE_CALL: (REMOTE, (evil, 6, 7))})
+    shown = repr(type(conn.root()))
+    assert shown.isprintable() and "all is well" in shown
+    error = vinegar.load(((evil, "b\nc"), (), (), ""), False, False, False)
+    assert type(error).__name__.isprintable() and type(error).__module__.isprintable()

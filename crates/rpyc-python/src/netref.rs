@@ -303,10 +303,11 @@ impl PyNetref {
 
     fn __dir__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let names = request(slf, Handler::Dir, [])?;
-        Ok(
-            pyo3::types::PyList::new(slf.py(), names.try_iter()?.collect::<PyResult<Vec<_>>>()?)?
-                .into_any(),
-        )
+        // Nothing but a tuple: a proxy in its place could have items for ever.
+        let names = names
+            .cast_into_exact::<PyTuple>()
+            .map_err(|_| PyTypeError::new_err("the peer's answer to DIR is no tuple of names"))?;
+        Ok(names.to_list().into_any())
     }
 
     fn __richcmp__<'py>(

@@ -20,6 +20,7 @@ from rpyc._rpyc import BaseNetref, syncreq
 from rpyc.core import consts
 from rpyc.core._connection import buffers
 from rpyc.lib import get_id_pack, get_methods, maxint
+from rpyc.lib.identity import printable
 from rpyc.lib.watching import watched_module
 
 __all__ = [
@@ -259,8 +260,7 @@ def _make_class(
     for method, doc in methods:
         if str(method) not in LOCAL_ATTRS and str(method) not in _NOT_FOR_METHODS:
             namespace[str(method)] = _make_method(str(method), doc)
-    # A class name can't hold NUL.
-    cls: Any = NetrefMetaclass(name.replace("\0", "?"), (BaseNetref,), namespace)
+    cls: Any = NetrefMetaclass(printable(name), (BaseNetref,), namespace)
     if namespace.get("__call__") in _native_calls:
         _rpyc.install_call(cls)
     if name in _plain_iterator_names and namespace.get("__next__") in _native_nexts:
@@ -316,6 +316,8 @@ def _make_method(name: str, doc: str | None) -> Callable[..., Any]:
     elif name == "__array__":
         method = _array
         return method
+    elif name == "__prepare__":
+        method = _prepare
     else:
 
         def method(_self: BaseNetref, *args: Any, **kwargs: Any) -> Any:
@@ -348,6 +350,17 @@ def _array(self: BaseNetref, *args: Any, **kwargs: Any) -> Any:
 
 
 _array.__name__ = _array.__qualname__ = "__array__"
+
+
+def _prepare(_self: Any, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(_self, BaseNetref):
+        # Python asks the class of a base for the namespace of a new class.
+        raise TypeError(
+            f"a remote class can't be a base of the local class {_self!r}: make the class at the "
+            "other end, or give the remote class an object of this side to call"
+        )
+    return syncreq(_self, consts.HANDLE_CALLATTR, "__prepare__", args, tuple(kwargs.items()))
+
 
 _SLICERS = {
     "__getslice__": "__getitem__",

@@ -32,6 +32,7 @@ from rpyc import version
 from rpyc.core import _attributes, brine, consts
 from rpyc.core._connection.errors import ConnectionLost
 from rpyc.lib import deferred
+from rpyc.lib.identity import printable
 
 _T = TypeVar("_T")
 
@@ -266,9 +267,8 @@ def _generic_class(modname: str, clsname: str) -> type[BaseException]:
     fullname = f"{modname}.{clsname}"
     cls = _generic_exceptions_cache.get(fullname)
     if cls is None or not _is_generated(cls):
-        # A class name can't hold NUL.
-        name = fullname[:_MAX_NAME].replace("\0", "?")
-        module = _GENERIC_MODULE + modname[:_MAX_NAME]
+        name = printable(fullname[:_MAX_NAME])
+        module = _GENERIC_MODULE + printable(modname[:_MAX_NAME])
         cls = type(name, (GenericException,), {"__module__": module})
         if fullname not in _generic_exceptions_cache:
             _remember(_generic_exceptions_cache, fullname, cls)

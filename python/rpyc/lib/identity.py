@@ -56,6 +56,16 @@ def get_id_pack(obj: object) -> tuple[str, int, int]:
     return _class_name(obj, kind), id(kind), id(obj)
 
 
+def printable(name: str) -> str:
+    """A name that a peer has given, as it may be shown: without line ends, NUL and the like.
+
+    They could make a log say what never happened, and a class name can't hold NUL at all.
+    """
+    if name.isprintable():
+        return name
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
 def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | None]:
     """Return what a netref class for ``obj`` must define: pairs of method name and doc text.
 

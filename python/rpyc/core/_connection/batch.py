@@ -105,16 +105,31 @@ class _Answer:
         if is_exc:
             _complete(self._results, [True] * count, [obj] * count)
             return
+        if not _is_answer(obj):
+            why = ValueError("the peer's answer to a batch is no pair of results and positions of exceptions")
+            _complete(self._results, [True] * count, [why] * count)
+            return
         values, failures = list(obj[0]), obj[1]
         failed = [False] * len(values)
         for position in failures:
             failed[position] = True
-            values[position] = self._conn._unbox_exc(values[position])
+            try:
+                values[position] = self._conn._unbox_exc(values[position])
+            except (TypeError, ValueError) as error:
+                values[position] = error
         if len(values) != count:
             missing = EOFError("the peer ended the connection before it performed the call")
             failed += [True] * (count - len(values))
             values += [missing] * (count - len(values))
         _complete(self._results, failed, values)
+
+
+def _is_answer(obj: Any) -> bool:
+    """Whether an answer has the form that it must have. Proxies in its place could have items for ever."""
+    if type(obj) is not tuple or tuple(map(type, obj)) != (tuple, tuple):
+        return False
+    values, failures = obj
+    return all(type(position) is int and 0 <= position < len(values) for position in failures)
 
 
 def _complete(results: list[AsyncResult], failed: Iterable[bool], values: Iterable[Any]) -> None:

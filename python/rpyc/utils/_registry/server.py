@@ -145,7 +145,7 @@ class RegistryServer:
         # All are looked at before the first is stored: a bad request changes nothing.
         wanted = [name.upper() for name in names]
         address = _address(host, port)
-        self.logger.debug("registering %s:%s as %s", host, port, ", ".join(wanted))
+        self.logger.debug("registering %s:%r as %r", host, port, wanted)
         for name in wanted:
             self._add_service(name, address)
         return ACKNOWLEDGED
@@ -153,7 +153,7 @@ class RegistryServer:
     def cmd_unregister(self, host: str, port: int) -> str:
         """Forget everything that ``host`` offers on ``port``."""
         address = _address(host, port)
-        self.logger.debug("unregistering %s:%s", host, port)
+        self.logger.debug("unregistering %s:%r", host, port)
         for name in [name for name, known in self.services.items() if address in known]:
             self._remove_service(name, address)
         return ACKNOWLEDGED
@@ -165,7 +165,7 @@ class RegistryServer:
         is_new = addrinfo not in known
         if is_new and self._is_full():
             raise RuntimeError(
-                f"the registry is full ({self.MAX_ENTRIES} entries); {name} was not registered"
+                f"the registry is full ({self.MAX_ENTRIES} entries); {name!r} was not registered"
             )
         # Only now: a name without address must not appear.
         self.services.setdefault(name, known)[addrinfo] = time.monotonic()
@@ -182,7 +182,7 @@ class RegistryServer:
     def _prune(self, name: str) -> None:
         oldest = time.monotonic() - self.pruning_timeout
         for address in [address for address, seen in self.services[name].items() if seen < oldest]:
-            self.logger.debug("discarding stale %s:%s", *address)
+            self.logger.debug("discarding stale %s:%r", *address)
             self._remove_service(name, address)
 
     def _is_full(self) -> bool:
