@@ -135,13 +135,13 @@ def test_slow_newcomers_of_a_pool_do_not_delay_who_is_served(rig: Rig) -> None:
     server = ThreadPoolServer(Slow, hostname="127.0.0.1", nbThreads=2)
     rig.on_end(server._start_in_thread().join, PATIENCE)
     rig.on_end(server.close)
-    # Before the server is closed: it waits for its doorkeepers.
-    rig.on_end(gate.opened.set)
     conn = rig.connect(server)
     conn.ping()
     slow.set()
     for _ in range(4):
         rig.connect(server)
+    # Before all are closed: they wait for their doorkeepers.
+    rig.on_end(gate.opened.set)
     for _ in range(2):
         assert gate.entered.acquire(timeout=PATIENCE)
     assert conn.root.quick() == 1

@@ -243,7 +243,11 @@ impl IdName {
 
 fn dotted_name(class: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = class.py();
-    let module = class.getattr(intern!(py, "__module__"))?.str()?;
+    // A class that `type(...)` made where there is no `__name__`, as in `eval`, has no module.
+    let module = match class.getattr_opt(intern!(py, "__module__"))? {
+        Some(module) => module.str()?,
+        None => py.None().into_bound(py).str()?,
+    };
     let name = class.getattr(intern!(py, "__name__"))?;
     let name = name.cast::<PyString>()?;
     Ok(format!("{}.{}", module.to_str()?, name.to_str()?))

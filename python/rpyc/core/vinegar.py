@@ -94,7 +94,7 @@ def dump(
     if isinstance(val, ConnectionLost):
         # Peers know its base only; and which connection of ours was lost is no attribute for them.
         typ, val = EOFError, EOFError(*val.args)
-    name = (_sendable(str(typ.__module__)), _sendable(str(typ.__name__)))
+    name = (_sendable(str(getattr(typ, "__module__", None))), _sendable(str(typ.__name__)))
     no_args: tuple[Any, ...] = ()
     shown = repr if include_local_reprs else _class_only
     args = tuple(_plain(arg, shown) for arg in _attempt(lambda: tuple(val.args), no_args))
@@ -161,7 +161,7 @@ def _get_exception_class(cls: type[BaseException]) -> type[BaseException]:
         __repr__ = __str__
 
     Derived.__name__ = cls.__name__
-    Derived.__module__ = cls.__module__
+    Derived.__module__ = getattr(cls, "__module__", None)  # type: ignore[assignment]
     _remember(_exception_classes_cache, cls, Derived)
     return Derived
 

@@ -46,7 +46,7 @@ def get_id_pack(obj: object) -> tuple[str, int, int]:
     class. A netref's id pack is the one its owner gave it. (``protocol.md``, section 7.)
     """
     if _is_class(obj):
-        return f"{obj.__module__}.{obj.__name__}", id(obj), 0
+        return _dotted_name(obj), id(obj), 0
     kind = type(obj)
     pack = _given_id_pack(obj)
     if pack is not None:
@@ -118,16 +118,21 @@ def _module_name(module: object, kind: type) -> str:
     name = object.__getattribute__(module, "__dict__").get("__name__")
     if isinstance(name, str) and name in sys.modules:
         return name
-    return f"{kind.__module__}.{name}"
+    return f"{getattr(kind, '__module__', None)}.{name}"
 
 
 def _class_name(obj: object, kind: type) -> str:
     """The name of ``obj.__class__``, which an object may choose; the real class if that fails."""
     try:
         cls: Any = obj.__class__
-        return f"{cls.__module__}.{cls.__name__}"
+        return _dotted_name(cls)
     except Exception:
-        return f"{kind.__module__}.{kind.__name__}"
+        return _dotted_name(kind)
+
+
+def _dotted_name(cls: type) -> str:
+    # A class that `type(...)` made where there is no `__name__`, as in `eval`, has no module.
+    return f"{getattr(cls, '__module__', None)}.{cls.__name__}"
 
 
 _Methods = dict[str, "str | None"]

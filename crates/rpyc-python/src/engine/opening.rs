@@ -213,15 +213,15 @@ impl Engine {
         end.map_or("closed", |end| end.cause().word())
     }
 
-    /// Whether the link ended because of what the peer sent.
+    /// Whether the link ended because of what the peer sent. (Half of a message is what a peer has
+    /// sent that was killed.)
     #[getter]
     fn _peer_misbehaved(&self) -> bool {
         let end = self.link.get().and_then(Link::end);
         end.is_some_and(|end| {
             matches!(
                 end.cause(),
-                EndCause::Cut
-                    | EndCause::Frame(_)
+                EndCause::Frame(_)
                     | EndCause::Message(_)
                     | EndCause::Malformed(_)
                     | EndCause::Io(io::ErrorKind::InvalidData, _)

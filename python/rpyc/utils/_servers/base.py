@@ -31,6 +31,7 @@ from rpyc.core.stream import SocketStream
 from rpyc.lib import spawn, spawn_waitready
 from rpyc.utils._servers.exposure import warn_if_exposed
 from rpyc.utils._servers.handshake import Handshakes
+from rpyc.utils._servers.journal import Journal
 from rpyc.utils._servers.listening import (
     SocketFile,
     bind_tcp,
@@ -146,6 +147,11 @@ class Server:
         self.protocol_config.setdefault("logger", logger)
         self.registrar = UDPRegistryClient(logger=logger) if registrar is None else registrar
 
+    @property
+    def _journal(self) -> Journal:
+        # The attribute is looked up each time: programs replace it.
+        return Journal(self.logger)
+
     # ---------------------------------------------------------------- lifetime
 
     def start(self) -> None:
@@ -163,9 +169,9 @@ class Server:
             pass
         except KeyboardInterrupt:
             print()
-            self.logger.warning("keyboard interrupt!")
+            self._journal.warning("keyboard interrupt!")
         finally:
-            self.logger.info("server has terminated")
+            self._journal.info("server has terminated")
             self.close()
 
     def close(self) -> None:
@@ -185,7 +191,7 @@ class Server:
         wake_and_close(self.listener)
         if self._socket_file is not None:
             self._socket_file.remove()
-        self.logger.info("listener closed")
+        self._journal.info("listener closed")
         self._disconnect_clients()
 
     def fileno(self) -> int:
@@ -212,7 +218,7 @@ class Server:
         else:
             return
         if self.max_connections is not None and self._connections() >= self.max_connections:
-            self.logger.warning(
+            self._journal.warning(
                 "client %s turned away: there are %s already (max_connections)",
                 addrinfo,
                 self.max_connections,
@@ -223,7 +229,7 @@ class Server:
             sock.setblocking(True)
         if self._socket_file is None:
             send_at_once(sock)
-        self.logger.info("accepted %s with fd %s", addrinfo, sock.fileno())
+        self._journal.info("accepted %s with fd %s", addrinfo, sock.fileno())
         self.clients.add(sock)
         if self._closed:
             # close() may have looked at the clients just before.
@@ -248,7 +254,7 @@ class Server:
                 served, credentials = admitted
                 self._serve_client(served, credentials)
         except Exception:
-            self.logger.exception("client connection terminated abruptly")
+            self._journal.exception("client connection terminated abruptly")
             raise
         finally:
             self._dismiss(sock, served)
@@ -270,8 +276,14 @@ class Server:
                 if not conn.closed:
                     hang_up(sock)
                     conn.close()
+                self._note_end(conn, addrinfo)
         finally:
-            self.logger.info("goodbye %s", addrinfo)
+            self._journal.info("goodbye %s", addrinfo)
+
+    def _note_end(self, conn: Connection, addrinfo: Any) -> None:
+        """Log how a connection has ended, if that is worth a line."""
+        if getattr(conn, "_end_cause", None) == "cut":
+            self._journal.warning("client %s has left in the middle of a message", addrinfo)
 
     def _connections(self) -> int:
         """How many clients there are."""
@@ -293,7 +305,7 @@ class Server:
             )
         self.listener.listen(self.backlog)
         self.active = True
-        self.logger.info("server started on [%s]:%s", self.host, self.port)
+        self._journal.info("server started on [%s]:%s", self.host, self.port)
         warn_if_exposed(self)
 
     def _start_in_thread(self) -> threading.Thread:
@@ -306,7 +318,7 @@ class Server:
         try:
             return sock.getpeername()
         except OSError as exc:
-            self.logger.info("client left before it was served (%s)", exc)
+            self._journal.info("client left before it was served (%s)", exc)
             return None
 
     def _authenticate(self, sock: socket.socket) -> tuple[socket.socket, Any] | None:
@@ -323,13 +335,13 @@ class Server:
                 handshake.abort()
             admitted, credentials = handshake.run(self.authenticator, sock, timeout)
         except AuthenticationError as exc:
-            self.logger.info(
+            self._journal.info(
                 "%s failed to authenticate... rejecting connection (%s)", addrinfo, exc
             )
             return None
         finally:
             self._handshakes.end(handshake)
-        self.logger.info("%s authenticated successfully", addrinfo)
+        self._journal.info("%s authenticated successfully", addrinfo)
         if admitted is not sock:
             # close() must find the socket that now holds the descriptor.
             self.clients.add(admitted)
@@ -351,9 +363,9 @@ class Server:
 
     def _log_welcome(self, addrinfo: Any, credentials: Any) -> None:
         if credentials:
-            self.logger.info("welcome %s (%r)", addrinfo, credentials)
+            self._journal.info("welcome %s (%r)", addrinfo, credentials)
         else:
-            self.logger.info("welcome %s", addrinfo)
+            self._journal.info("welcome %s", addrinfo)
 
     def _dismiss(self, *socks: socket.socket) -> None:
         """Close the sockets of a client and forget them."""
@@ -387,10 +399,10 @@ class Server:
         if exc.errno in _CLIENT_GONE:
             return
         if exc.errno in _EXHAUSTED:
-            self.logger.error("cannot accept a client now: %s", exc)
+            self._journal.error("cannot accept a client now: %s", exc)
             self._stopping.wait(_EXHAUSTED_PAUSE)
             return
-        self.logger.error("cannot accept clients any more: %s", exc)
+        self._journal.error("cannot accept clients any more: %s", exc)
         raise EOFError(f"the listener on [{self.host}]:{self.port} is broken: {exc}") from exc
 
     # ------------------------------------------------------------- registration
@@ -403,23 +415,23 @@ class Server:
     def _bg_register(self) -> None:
         """Register again and again until the server is closed."""
         interval = self.registrar.REREGISTER_INTERVAL
-        self.logger.info("started background auto-register thread (interval = %s)", interval)
+        self._journal.info("started background auto-register thread (interval = %s)", interval)
         aliases = self.service.get_service_aliases()
         while not self._closed:
             try:
                 done = self.registrar.register(aliases, self.port, interface=self.host)
             # A registrar may be anybody's code; one failure is not the last word.
             except Exception:
-                self.logger.exception("registering failed")
+                self._journal.exception("registering failed")
                 done = False
             if self._closed and done:
                 # close() has unregistered, but perhaps before this.
                 self._unregister()
             self._stopping.wait(interval if done else _REGISTER_PAUSE)
-        self.logger.info("background auto-register thread finished")
+        self._journal.info("background auto-register thread finished")
 
     def _unregister(self) -> None:
         try:
             self.registrar.unregister(self.port)
         except Exception:
-            self.logger.exception("unregistering failed")
+            self._journal.exception("unregistering failed")

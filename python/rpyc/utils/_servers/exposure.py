@@ -16,7 +16,7 @@ def warn_if_exposed(server: Server) -> None:
     """Log a warning if a server gives full control to whoever reaches it from outside."""
     text = exposure(server)
     if text is not None:
-        server.logger.warning("%s", text)
+        server._journal.warning("%s", text)
 
 
 def exposure(server: Server) -> str | None:

@@ -55,7 +55,7 @@ class ForkingServer(Server):
         try:
             pid = os.fork()
         except OSError as exc:
-            self.logger.error("client turned away: cannot fork: %s", exc)
+            self._journal.error("client turned away: cannot fork: %s", exc)
             self._dismiss(sock)
             return
         if pid == 0:
@@ -77,11 +77,11 @@ class ForkingServer(Server):
             self._part_from_parent()
             self._authenticate_and_serve_client(sock)
         except KeyboardInterrupt:
-            self.logger.warning("keyboard interrupt!")
+            self._journal.warning("keyboard interrupt!")
         # The server's code has logged it. Nothing of the parent's stack, its
         # exit handlers included, may run in the child.
         except BaseException:
-            self.logger.debug("child process ends with an error", exc_info=True)
+            self._journal.debug("child process ends with an error", exc_info=True)
         finally:
             logging.shutdown()
             _flush_stdio()

@@ -26,7 +26,7 @@ class GeventServer(Server):
         super().__init__(*args, **kwargs)
         self._spawn = gevent.spawn
         if not monkey.is_module_patched("socket"):
-            self.logger.warning(
+            self._journal.warning(
                 "gevent has not patched the socket module: call gevent.monkey.patch_all() first"
             )
 

@@ -118,7 +118,7 @@ class ThreadPoolServer(Server):
             self._doorkeepers.submit(sock)
             self._handshakes.make_room()
         except RuntimeError as exc:
-            self.logger.error("client turned away: %s", exc)
+            self._journal.error("client turned away: %s", exc)
             self._dismiss(sock)
 
     # -------------------------------------------------------------- doorkeepers
@@ -144,7 +144,7 @@ class ThreadPoolServer(Server):
                 self._listen_for_unread(client)
         # The doorkeeper goes on with the next client, whatever a service raises.
         except BaseException:
-            self.logger.exception("client connection terminated abruptly")
+            self._journal.exception("client connection terminated abruptly")
             self._dismiss(sock, served)
             return
         self.fd_to_conn[client.fd] = conn
@@ -236,7 +236,7 @@ class ThreadPoolServer(Server):
                 # What a handler raises past its connection (Ctrl-C aimed at the
                 # process, say) ends the connection, not the worker.
                 except BaseException:
-                    self.logger.exception("client connection terminated abruptly")
+                    self._journal.exception("client connection terminated abruptly")
                     self._drop(client)
 
     def _serve_requests(self, client: _Client) -> None:
@@ -261,11 +261,12 @@ class ThreadPoolServer(Server):
             client.conn.close()
         # The service's on_disconnect is anybody's code.
         except BaseException:
-            self.logger.exception("closing a client connection failed")
+            self._journal.exception("closing a client connection failed")
         # Its number may be another connection's by now.
         if self.fd_to_conn.get(client.fd) is client.conn:
             del self.fd_to_conn[client.fd]
-        self.logger.info("goodbye %s", client.addrinfo)
+        self._note_end(client.conn, client.addrinfo)
+        self._journal.info("goodbye %s", client.addrinfo)
         self._dismiss(client.sock)
 
 

@@ -19,7 +19,7 @@ class ThreadedServer(Server):
         try:
             launch(self._authenticate_and_serve_client, sock)
         except RuntimeError as exc:
-            self.logger.error("client turned away: %s", exc)
+            self._journal.error("client turned away: %s", exc)
             self._dismiss(sock)
 
 
