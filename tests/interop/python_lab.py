@@ -125,6 +125,10 @@ class LabService(rpyc.Service):
         if not _gate.wait(20):
             raise TimeoutError("nobody opened the gate")
 
+    def exposed_rest(self, seconds: float) -> None:
+        """Takes its time."""
+        time.sleep(seconds)
+
     def exposed_open_gate(self) -> None:
         """Lets those that wait go on."""
         _gate.set()

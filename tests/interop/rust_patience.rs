@@ -1,6 +1,6 @@
-//! A Rust program that gives calls up, or whose calls are given up. Without arguments it serves, until a
-//! line comes; `rust_patience HOST:PORT ours` plays the client of python_lab.py and prints `done`. With
-//! `rival` the server is one that has never heard of it.
+//! A Rust program that gives calls up, or whose calls are given up, and that listens for signs of life. Without
+//! arguments it serves, until a line comes; `rust_patience HOST:PORT ours` plays the client of python_lab.py
+//! and prints `done`. With `rival` the server is one that has never heard of such things.
 #![expect(clippy::print_stdout, reason = "the test reads it")]
 
 use std::sync::Arc;
@@ -31,6 +31,11 @@ impl Patience {
     #[rpyc(exposed)]
     fn hold(&self) -> bool {
         self.wait(|state| state.open)
+    }
+
+    #[rpyc(exposed)]
+    fn rest(&self, seconds: f64) {
+        std::thread::sleep(Duration::from_secs_f64(seconds));
     }
 
     #[rpyc(exposed)]
@@ -112,6 +117,23 @@ fn give_up(address: &str, knows: bool) -> Result<(), Box<dyn std::error::Error>>
         assert_eq!(aside.call_method("noticed", ())?, Value::Bool(true));
     }
     conn.ping()?;
+    listen(address, knows)?;
     println!("done");
+    Ok(())
+}
+
+/// A server that lives is not taken for dead: one that knows how says so even during a call.
+fn listen(address: &str, knows: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let silence = Duration::from_millis(400);
+    let config = Config::default().heartbeat(silence);
+    let conn = Connector::new(address)?.config(config).connect()?;
+    let root = conn.root()?;
+    std::thread::sleep(3 * silence);
+    conn.ping()?;
+    if knows {
+        let rested = root.call_method("rest", (3.0 * silence.as_secs_f64(),))?;
+        assert_eq!(rested, Value::None);
+    }
+    conn.ping()?;
     Ok(())
 }

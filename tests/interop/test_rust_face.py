@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,7 +132,10 @@ def test_rust_drives_a_python_service(rust: dict[str, str], package: str) -> Non
 
 @both_packages
 def test_rust_gives_calls_of_a_python_service_up(rust: dict[str, str], package: str) -> None:
-    """Ours skips what has not begun, and its handlers can ask; PyPI's is not disturbed: rust_patience.rs."""
+    """Ours skips what has not begun, its handlers can ask, and it shows that it lives; PyPI's is not disturbed.
+
+    What is checked is in rust_patience.rs.
+    """
     with python_server(package, "service") as port:
         assert run(rust["interop_patience"], f"127.0.0.1:{port}", package) == "done\n"
 
@@ -152,6 +156,16 @@ def test_python_gives_calls_of_a_rust_service_up(rust: dict[str, str]) -> None:
             with pytest.raises(TimeoutError), conn.timeout(0.1):
                 work()
             assert other.root.noticed() is True
+    assert complaints == []
+
+
+def test_python_listens_for_a_rust_service(rust: dict[str, str]) -> None:
+    """It shows that it lives, while it is idle and while it runs a long method."""
+    with rust_server(rust["interop_patience"]) as (port, complaints):
+        with rpyc.connect("127.0.0.1", port, config={"heartbeat": 0.4}) as conn:
+            time.sleep(1.2)
+            conn.root.rest(1.2)
+            conn.ping()
     assert complaints == []
 
 

@@ -18,6 +18,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) compression: bool,
     pub(crate) busy_poll: Duration,
+    pub(crate) heartbeat: Option<Duration>,
 }
 
 impl Default for Config {
@@ -28,6 +29,7 @@ impl Default for Config {
             limits: Limits::default(),
             compression: true,
             busy_poll: Duration::from_micros(50),
+            heartbeat: None,
         }
     }
 }
@@ -69,6 +71,21 @@ impl Config {
     #[must_use]
     pub const fn compression(mut self, on: bool) -> Self {
         self.compression = on;
+        self
+    }
+
+    /// How long the peer may give no sign of life before the connection ends with
+    /// [`EndCause::Silent`](crate::link::EndCause::Silent), whether something waits or not: for ever by
+    /// default. Less than a tenth of a second counts as that.
+    ///
+    /// A peer of this crate or of `rpyc-rs` is asked to show that it lives. It learns of that when it waits
+    /// for anything, serves, or has a heartbeat of its own (over TLS the last does not help), and from then on
+    /// it does so by itself, also while a method runs; methods that a runtime runs must not block it.
+    /// Any other peer is pinged, so it must serve within this time. So best use it at the side that calls.
+    #[must_use]
+    pub fn heartbeat(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        let shortest = Duration::from_millis(100);
+        self.heartbeat = silence.into().map(|silence| silence.max(shortest));
         self
     }
 }

@@ -7,9 +7,6 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use rpyc::link::EndCause;
-use rpyc_proto::consts::{Handler, MessageKind};
-use rpyc_proto::dispatch;
-use rpyc_proto::message::Message;
 use rpyc_proto::wire::Payload;
 
 use super::{Engine, PyLink};
@@ -64,24 +61,9 @@ impl Engine {
     }
 }
 
-/// Whether a message can be handled without code of the user: an answer to a request of the
-/// connection itself, or a question that any connection answers.
+/// Whether a message can be handled without code of the user.
 fn is_own(link: &PyLink, payload: &Payload<PyBulk>) -> bool {
-    let Ok(message) = Message::parse(payload) else {
-        return false;
-    };
-    if message.kind != MessageKind::Request {
-        let Some(number) = message.number else {
-            return false;
-        };
-        let session = link.session().lock();
-        return matches!(
-            session.waiter(number),
-            Some(Waiter::Nobody | Waiter::Own(_))
-        );
-    }
-    matches!(
-        dispatch::peek_handler(payload, message.body),
-        Some(Handler::Ping | Handler::Features | Handler::Heartbeat)
-    )
+    link.is_own(payload, |waiter| {
+        matches!(waiter, Waiter::Nobody | Waiter::Own(_))
+    })
 }

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod driver;
+mod heartbeat;
 pub(crate) mod model;
 mod operations;
 mod peer;
@@ -80,7 +81,12 @@ impl Connection {
         let conn = Self(Arc::new(Peer::new(wire, peer, config, root)));
         let root = Arc::clone(&conn.0.root);
         match guarded(|| root.on_connect(&conn)) {
-            Ok(()) => Ok(conn),
+            Ok(()) => {
+                if let Some(limit) = conn.0.config.heartbeat {
+                    conn.0.listen(limit);
+                }
+                Ok(conn)
+            }
             Err(exception) => {
                 conn.close();
                 Err(exception)

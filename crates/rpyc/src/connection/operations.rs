@@ -1,6 +1,7 @@
 //! What the handlers do with objects.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpyc_proto::exports::Released;
 use rpyc_proto::features::Feature;
@@ -24,7 +25,7 @@ const EXPOSED: &str = "exposed_";
 const MAX_CHUNK: i64 = 1_000_000;
 
 /// What this side can do beyond RPyC's protocol.
-const FEATURES: &[Feature] = &[Feature::Cancel];
+const FEATURES: &[Feature] = &[Feature::Cancel, Feature::Heartbeat];
 
 impl Model<'_> {
     /// Looks an attribute up, under its name or the one without the prefix.
@@ -367,6 +368,18 @@ impl Operations for Model<'_> {
         if let Ok(number) = number.extract::<u64>() {
             self.peer.note_cancelled(number);
         }
+        Ok(Value::None)
+    }
+
+    fn heartbeat(&mut self, seconds: Value) -> Result<Value, Stop> {
+        let asked = seconds.clone().extract::<f64>().ok();
+        let asked = asked.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+        let Some(asked) = asked else {
+            let text = format!("a heartbeat is asked for by a number of seconds, not {seconds:?}");
+            return Err(Exception::new("ValueError", text).into());
+        };
+        let interval = Duration::try_from_secs_f64(asked).unwrap_or(Duration::MAX);
+        self.peer.beat(interval);
         Ok(Value::None)
     }
 

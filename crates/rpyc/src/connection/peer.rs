@@ -16,6 +16,7 @@ use rpyc_proto::wire::frame::Frame;
 
 use super::Connection;
 use super::cancel::GivenUp;
+use super::heartbeat::Heartbeat;
 use super::model::{Model, Stop};
 use super::request::{Request, name_of};
 use super::wire::Wire;
@@ -42,6 +43,7 @@ pub(crate) struct Peer {
     /// A callback was set for an answer: handling one may run code of the user.
     pub(super) has_callbacks: AtomicBool,
     pub(super) given_up: GivenUp,
+    pub(crate) heartbeat: Heartbeat,
     /// `on_disconnect` was called.
     ended: AtomicBool,
 }
@@ -59,6 +61,7 @@ impl Peer {
             performing: AtomicUsize::new(0),
             has_callbacks: AtomicBool::new(false),
             given_up: GivenUp::default(),
+            heartbeat: Heartbeat::default(),
             ended: AtomicBool::new(false),
         }
     }
@@ -201,6 +204,11 @@ impl Peer {
     pub(crate) fn finish(self: &Arc<Self>, cause: EndCause) {
         self.wire.finish(cause);
         self.clean_up();
+    }
+
+    /// Whether somebody has noticed the end, and done what it asks for.
+    pub(super) fn is_cleaned_up(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Once, when the connection has ended: tells the root, fails what waits, lets all objects go.

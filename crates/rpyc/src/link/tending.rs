@@ -9,6 +9,9 @@
 
 use std::time::Duration;
 
+use rpyc_proto::consts::{Handler, MessageKind};
+use rpyc_proto::dispatch;
+use rpyc_proto::message::Message;
 use rpyc_proto::wire::frame::{Frame, HEADER};
 use rpyc_proto::wire::{Payload, Writer};
 
@@ -101,6 +104,23 @@ impl<T: Transport, W> Link<T, W> {
         if !nested {
             self.roles.leave(&me);
         }
+    }
+
+    /// Whether a message can be handled without code of the user: a question that any connection answers,
+    /// or an answer that the connection itself waits for: `owns` says so of what waits.
+    pub fn is_own<B>(&self, payload: &Payload<B>, owns: impl FnOnce(&W) -> bool) -> bool {
+        let Ok(message) = Message::parse(payload) else {
+            return false;
+        };
+        if message.kind != MessageKind::Request {
+            let session = self.session.lock();
+            let waiter = message.number.and_then(|number| session.waiter(number));
+            return waiter.is_some_and(owns);
+        }
+        matches!(
+            dispatch::peek_handler(payload, message.body),
+            Some(Handler::Ping | Handler::Features | Handler::Heartbeat)
+        )
     }
 
     /// Sends a sign of life, if it can leave without waiting and nothing else is about to.

@@ -10,7 +10,7 @@
 //! A connection at rest holds no memory for receiving: the buffer belongs to the worker thread, and
 //! is lent to whoever reads.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -18,13 +18,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::time::Sleep;
 use bytes::Bytes;
 
 use super::wire::RuntimeWire;
 use crate::brine::BytesBuffer;
 use crate::connection::{Handled, Peer, Performing, Role, Seq, Wire, guarded};
 use crate::error::Exception;
-use crate::link::{EndCause, Inbox};
+use crate::link::{EndCause, Inbox, Signs};
 use crate::object::LaterReply;
 use crate::transport::SendQueue;
 use crate::value::Value;
@@ -51,6 +52,10 @@ pub(super) struct Driver<S> {
     queued: usize,
     /// How many bytes may wait while nothing is handled.
     backlog: usize,
+    /// How often something was received.
+    heard: u64,
+    /// When something is due for signs of life, and how often.
+    timer: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
 /// In a task, methods run in the order of their requests, and nobody else can read.
@@ -72,6 +77,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             queue: SendQueue::default(),
             queued: 0,
             backlog: limits.backlog,
+            heard: 0,
+            timer: None,
         }
     }
 
@@ -86,9 +93,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         drop(keep);
         // The last words: what is queued, such as the peer's being told to close.
-        let bye = poll_fn(|context| self.write(context));
+        let bye = async {
+            let _ = poll_fn(|context| self.write(context)).await;
+            poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await
+        };
         let _ = ::tokio::time::timeout(Duration::from_secs(1), bye).await;
-        let _ = poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await;
     }
 
     /// One turn: handle, write, read. Ready when the connection must end.
@@ -104,6 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Ok(more) => more,
                 Err(cause) => return Poll::Ready(cause),
             };
+            if let Some(pause) = peer.heartbeat.pause()
+                && let Err(cause) = self.tend(&peer, wire, pause, context)
+            {
+                return Poll::Ready(cause);
+            }
             self.take_output(wire);
             let choked = self.queued > HIGH_WATER;
             if let Some(end) = wire.end() {
@@ -183,6 +197,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         Ok(true)
     }
 
+    /// Shows and looks for signs of life, if it is time.
+    fn tend(
+        &mut self,
+        peer: &Arc<Peer>,
+        wire: &RuntimeWire,
+        pause: Duration,
+        context: &mut Context<'_>,
+    ) -> Result<(), EndCause> {
+        let next = |pause| ::tokio::time::Instant::now() + pause;
+        let (set, timer) = self
+            .timer
+            .get_or_insert_with(|| (pause, Box::pin(::tokio::time::sleep(pause))));
+        if *set != pause {
+            *set = pause;
+            timer.as_mut().reset(next(pause));
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            timer.as_mut().reset(next(pause));
+            if peer.beats() && self.queue.frames.is_empty() && !wire.has_output() {
+                wire.show_life();
+            }
+            // While nothing is received there is nothing to be heard.
+            let deaf = self.inbox.held() >= self.backlog
+                || self.queued > HIGH_WATER
+                || wire.running() >= MAX_RUNNING;
+            peer.judge(Signs {
+                heard: self.heard,
+                unread: if deaf { usize::MAX } else { 0 },
+            })?;
+        }
+        Ok(())
+    }
+
     fn take_output(&mut self, wire: &RuntimeWire) {
         self.queued += wire.take_output(&mut self.queue);
     }
@@ -203,6 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
         let count = buffer.filled().len();
         self.inbox.filled(count);
+        self.heard = self.heard.wrapping_add(1);
         Poll::Ready(Ok(count))
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rpyc_proto::limits::Limits;
 use rpyc_proto::session::Session;
+use rpyc_proto::wire::Writer;
 use rpyc_proto::wire::frame::Frame;
 
 use crate::link::{End, EndCause};
@@ -69,6 +70,13 @@ impl RuntimeWire {
         drop(outbox);
         if let Some(sleeper) = sleeper {
             sleeper.wake();
+        }
+    }
+
+    /// Queues a sign of life: an empty frame.
+    pub(super) fn show_life(&self) {
+        if let Ok(frame) = Frame::seal(Writer::new_frame()) {
+            self.push(frame);
         }
     }
 

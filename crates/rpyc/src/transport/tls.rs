@@ -26,7 +26,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustls::Connection as Session;
 
 use super::descriptor::Descriptor;
-use super::{BulkOf, Received, SendQueue, Transport, is_local_peer, poll};
+use super::{BulkOf, Peeked, Received, SendQueue, Transport, is_local_peer, poll, unread};
 use crate::link::Inbox;
 
 /// How much plaintext is encrypted before the ciphertext leaves.
@@ -161,6 +161,15 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Tls<B> {
 
     fn wait_to_send(&self, or_read: bool, timeout: Duration) -> io::Result<bool> {
         self.fd.wait_to_send(or_read, timeout)
+    }
+
+    /// What is encrypted is seen to be there, and no more.
+    fn peek(&self, _: &mut [u8]) -> io::Result<Peeked> {
+        let fd = self.fd.held()?;
+        Ok(match unread(&fd) {
+            0 => Peeked::Nothing,
+            all => Peeked::Bytes { seen: 0, all },
+        })
     }
 
     fn is_local(&self) -> bool {
