@@ -306,3 +306,39 @@ def test_names_are_shown_without_line_ends(rig: Rig) -> None:
     assert shown.isprintable() and "all is well" in shown
     error = vinegar.load(((evil, "b\nc"), (), (), ""), False, False, False)
     assert type(error).__name__.isprintable() and type(error).__module__.isprintable()
+
+
+class Broker(rpyc.Service):
+    """Passes things on from one client to another."""
+
+    def __init__(self, kept: list[Any]) -> None:
+        self._kept = kept
+
+    def exposed_put(self, thing: Any) -> None:
+        self._kept.append(thing)
+
+    def exposed_take(self) -> Any:
+        return self._kept[0]
+
+    def exposed_own(self) -> type:
+        return Things
+
+    def exposed_ask(self, cls: Any) -> bool:
+        return cls is Things
+
+
+def test_a_class_under_the_id_of_another_one(rig: Rig) -> None:
+    """A client passes a class of its own on, under the id of one of the server's: what others call was the attacker's."""
+    kept: list[Any] = []
+    attacker, other = (victim(rig, "server", Broker(kept)) for _ in range(2))
+    _, (_, own) = attacker.ask(consts.HANDLE_CALLATTR, attacker.root(), (VALUE, "own"), (VALUE, ()), (VALUE, ()))
+    attacker.peer.send(b"\x01" + brine.dump((50, (consts.HANDLE_CALLATTR, (TUPLE, (attacker.root(), (VALUE, "put"), (TUPLE, ((REMOTE, own),))))))))
+    assert (question := brine.load(attacker.peer.receive()[1:]))[1][0] == consts.HANDLE_INSPECT
+    attacker.peer.send(b"\x02" + brine.dump((question[0], (VALUE, (("__call__", None),)))))
+    assert attacker.peer.receive()[0] == consts.MSG_REPLY
+    _, (_, taken) = other.ask(consts.HANDLE_CALLATTR, other.root(), (VALUE, "take"), (VALUE, ()))
+    _, (_, given) = other.ask(consts.HANDLE_CALLATTR, other.root(), (VALUE, "own"), (VALUE, ()))
+    assert (taken[0], taken[2]) == (given[0], given[2]) == (own[0], 0) and taken != given
+    assert other.ask(consts.HANDLE_CALLATTR, other.root(), (VALUE, "ask"), (TUPLE, ((LOCAL, given),))) == (consts.MSG_REPLY, (VALUE, True))
+    assert other.ask(consts.HANDLE_CALLATTR, other.root(), (VALUE, "ask"), (TUPLE, ((LOCAL, taken),))) == (consts.MSG_REPLY, (VALUE, False))
+    kept.clear()

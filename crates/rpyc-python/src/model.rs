@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyModule, PyString, PyTuple, PyType};
-use rpyc::random::disguised;
+use rpyc::random::{disguised, unguessable};
 use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::model::{ObjectModel, ProtocolError};
 use rpyc_proto::wire::{Reader, Writer};
@@ -162,7 +162,13 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
         } else {
             table.take_instance()
         };
-        let id = EncodedId::new(&name.name, name.class, instance);
+        let mut id = EncodedId::new(&name.name, name.class, instance);
+        // The id of a class is told by its owner, who may be another peer: it must not stand for a class
+        // of ours, or of a third peer, that happens to have the same, or is meant to.
+        while table.get(id.as_bytes()).is_some() {
+            let other = (unguessable() >> 1).max(1).cast_signed();
+            id = EncodedId::new(&name.name, other, instance);
+        }
         out.put_raw(id.as_bytes());
         let replaced = table.insert(id, identity, value.clone().unbind());
         drop(table);
