@@ -18,6 +18,7 @@
 //! | [`service`], [`Object`], [`function`], [`Iter`], [`ContextManager`] | what is served |
 //! | [`Server`], `AsyncServer` | accepting connections, a root object for each |
 //! | [`connect`], [`Connector`], [`Connection`], `AsyncConnection` | one end of a conversation |
+//! | [`ReconnectingClient`] | a connection that is made again when it was lost |
 //! | [`Netref`], [`proxy`], [`AsyncResult`] | using what the peer serves |
 //! | [`Value`], [`trait@FromValue`], [`trait@IntoValue`], [`Args`] | what travels |
 //! | [`enum@Error`], [`ConnectError`], [`Exception`] | what can go wrong |
@@ -52,6 +53,7 @@ mod object;
 mod opening;
 mod pending;
 pub mod random;
+mod reconnecting;
 mod registry;
 mod resolve;
 mod server;
@@ -75,7 +77,9 @@ pub use config::{Config, Limits};
 pub use connect::{Connector, connect};
 pub use connection::{Connection, is_cancelled};
 pub use convert::{ConversionError, FromValue, IntoOutcome, IntoValue};
-pub use error::{BindError, ConnectError, ConnectionLost, Error, Exception, Result, TimedOut};
+pub use error::{
+    BindError, ConnectError, ConnectionLost, Error, Exception, ReconnectError, Result, TimedOut,
+};
 pub use netref::{Comparison, Netref, NetrefIter, Operator, Unary};
 pub use object::{
     Callable, ContextManager, Function, Iter, LaterReply, Member, Method, Object, Reply,
@@ -83,6 +87,7 @@ pub use object::{
 };
 pub use opening::Opening;
 pub use pending::AsyncResult;
+pub use reconnecting::{ReconnectEvent, ReconnectingClient};
 pub use registry::{REGISTRY_PORT, RegistryClient, RegistryError, RegistryServer};
 pub use server::{PeerInfo, Server, ServerBuilder};
 #[cfg(feature = "tls")]

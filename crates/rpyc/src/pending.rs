@@ -61,7 +61,7 @@ impl AsyncResult {
             let mut driver = BlockingDriver::new(&self.peer);
             return link
                 .wait(&mut driver, &mut is_ready, Some(Instant::now()))
-                .map_err(|end| Error::lost(name_of(self.handler), self.peer.name(), &end));
+                .map_err(|end| self.peer.lost(name_of(self.handler), &end));
         }
         Ok(false)
     }

@@ -118,16 +118,21 @@ impl Peer {
         }
     }
 
+    /// Looks at what has arrived, without waiting, and handles what is no concern of the user's.
+    pub(super) fn look(self: &Arc<Self>, link: &Link<Stream, Waiter>) -> Option<Signs> {
+        let mut driver = BlockingDriver::new(self);
+        let seen = link.tend(&mut driver, |payload| is_own(link, payload));
+        link.flush_now();
+        seen.ok()
+    }
+
     /// Does what is due. `false`: nothing will be any more.
     fn tend(self: &Arc<Self>, link: &Link<Stream, Waiter>) -> bool {
         if link.end().is_none() {
             if self.heartbeat.change(|pulse| pulse.beats()) {
                 link.show_life();
             }
-            let mut driver = BlockingDriver::new(self);
-            let seen = link.tend(&mut driver, |payload| is_own(link, payload));
-            link.flush_now();
-            if let Ok(signs) = seen
+            if let Some(signs) = self.look(link)
                 && let Err(cause) = self.judge(signs)
             {
                 link.finish(cause);

@@ -174,7 +174,7 @@ impl Connection {
         let served = link.serve(&mut BlockingDriver::new(&self.0), deadline);
         served.map_err(|end| {
             self.0.clean_up();
-            Error::lost("serving", self.0.name(), &end)
+            self.0.lost("serving", &end)
         })
     }
 
@@ -192,7 +192,7 @@ impl Connection {
         if driver::is_orderly(end.cause()) {
             return Ok(());
         }
-        Err(Error::lost("serving", self.0.name(), &end))
+        Err(self.0.lost("serving", &end))
     }
 
     /// Serves the peer in a thread of its own until the connection ends, so that its calls are
@@ -277,14 +277,31 @@ impl Connection {
         self.0.wire.end().is_some()
     }
 
+    /// Whether it goes on, as far as one can tell without asking the peer. Handles what is no concern of
+    /// the user's.
+    pub(crate) fn is_alive(&self) -> bool {
+        if let Some(link) = self.0.wire.link()
+            && link.end().is_none()
+        {
+            // The peer may have hung up while nobody was looking.
+            self.0.look(link);
+        }
+        if self.is_closed() {
+            self.0.clean_up();
+        }
+        !self.is_closed()
+    }
+
+    /// Another connection has taken the place of this one, which has ended.
+    pub(crate) fn note_replaced(&self) {
+        self.0.note_replaced();
+    }
+
     /// Why the connection ended, if it has.
     #[must_use]
     pub fn end(&self) -> Option<ConnectionLost> {
-        self.0.wire.end().map(|end| ConnectionLost {
-            operation: "the connection".to_owned(),
-            peer: self.0.name().to_owned(),
-            cause: end.cause().clone(),
-        })
+        let end = self.0.wire.end()?;
+        Some(self.0.connection_lost("the connection", &end))
     }
 
     /// Who is at the other end: the address that was connected to, or that the connection came from.

@@ -21,7 +21,7 @@ use super::model::{Model, Stop};
 use super::request::{Request, name_of};
 use super::wire::Wire;
 use crate::config::Config;
-use crate::error::{Error, Exception, Result};
+use crate::error::{ConnectionLost, Error, Exception, Result};
 use crate::link::{End, EndCause};
 use crate::netref::Netrefs;
 use crate::object::Object;
@@ -46,6 +46,8 @@ pub(crate) struct Peer {
     pub(crate) heartbeat: Heartbeat,
     /// `on_disconnect` was called.
     ended: AtomicBool,
+    /// It has ended, and there is another one in its place.
+    replaced: AtomicBool,
 }
 
 impl Peer {
@@ -63,6 +65,7 @@ impl Peer {
             given_up: GivenUp::default(),
             heartbeat: Heartbeat::default(),
             ended: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
         }
     }
 
@@ -206,6 +209,29 @@ impl Peer {
         self.clean_up();
     }
 
+    /// The error of an operation on a connection that has ended.
+    pub(crate) fn lost(&self, operation: impl Into<String>, end: &End) -> Error {
+        Error::ConnectionLost(Box::new(self.connection_lost(operation, end)))
+    }
+
+    pub(super) fn connection_lost(
+        &self,
+        operation: impl Into<String>,
+        end: &End,
+    ) -> ConnectionLost {
+        ConnectionLost {
+            operation: operation.into(),
+            peer: self.name.clone(),
+            cause: end.cause().clone(),
+            replaced: self.replaced.load(Ordering::Acquire),
+        }
+    }
+
+    /// Another connection has taken the place of this one, which has ended.
+    pub(super) fn note_replaced(&self) {
+        self.replaced.store(true, Ordering::Release);
+    }
+
     /// Whether somebody has noticed the end, and done what it asks for.
     pub(super) fn is_cleaned_up(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -222,7 +248,7 @@ impl Peer {
         for waiter in waiters {
             if let Waiter::Slot(slot) = waiter {
                 let operation = name_of(slot.handler());
-                let lost = Error::lost(operation, &self.name, &end);
+                let lost = self.lost(operation, &end);
                 if let Some(notice) = slot.put(Outcome::Failed(lost)) {
                     notice.give();
                 }

@@ -100,7 +100,7 @@ fn enqueue(peer: &Arc<Peer>, seq: u64, frame: Frame<Bytes>, slot: &Arc<Slot>) ->
         // Whoever ended the connection may not have seen the request in the list.
         let waiter = peer.wire.session().lock().cancel(seq);
         drop(waiter);
-        return Err(Error::lost(name_of(slot.handler()), peer.name(), &end));
+        return Err(peer.lost(name_of(slot.handler()), &end));
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ pub(crate) fn wait_for(
     match waited {
         Err(end) => {
             peer.clean_up();
-            Err(Error::lost(name_of(handler), peer.name(), &end))
+            Err(peer.lost(name_of(handler), &end))
         }
         Ok(_) => Err(Error::TimedOut(Box::new(TimedOut {
             operation: name_of(handler),

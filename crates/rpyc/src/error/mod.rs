@@ -4,6 +4,7 @@ mod bind;
 mod builtins;
 mod connect;
 mod exception;
+mod reconnect;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use rpyc_proto::model::ProtocolError;
 pub use bind::BindError;
 pub use connect::ConnectError;
 pub use exception::Exception;
+pub use reconnect::ReconnectError;
 
 use crate::convert::ConversionError;
-use crate::link::{End, EndCause};
+use crate::link::EndCause;
 
 /// The result of what is done over a connection.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,6 +65,8 @@ pub struct ConnectionLost {
     pub peer: String,
     /// Why the connection ended.
     pub cause: EndCause,
+    /// Whether a [`ReconnectingClient`](crate::ReconnectingClient) has left it behind.
+    pub replaced: bool,
 }
 
 impl Error {
@@ -80,14 +84,6 @@ impl Error {
     pub fn is(&self, class: &str) -> bool {
         self.exception()
             .is_some_and(|exception| exception.is(class))
-    }
-
-    pub(crate) fn lost(operation: impl Into<String>, peer: &str, end: &End) -> Self {
-        Self::ConnectionLost(Box::new(ConnectionLost {
-            operation: operation.into(),
-            peer: peer.to_owned(),
-            cause: end.cause().clone(),
-        }))
     }
 }
 
@@ -145,8 +141,16 @@ impl fmt::Display for ConnectionLost {
             operation,
             peer,
             cause,
+            replaced,
         } = self;
-        write!(f, "{operation}: the connection to {peer} is lost: {cause}")
+        write!(f, "{operation}: the connection to {peer} is lost: {cause}")?;
+        if *replaced {
+            f.write_str(
+                "; the object belongs to an earlier connection of a ReconnectingClient: get it again \
+                 from the client's root",
+            )?;
+        }
+        Ok(())
     }
 }
 
