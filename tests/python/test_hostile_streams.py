@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import logging
 import socket
 import ssl
 import struct
@@ -10,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Rig, close_quietly, in_thread
+from conftest import Rig, close_quietly, eventually, in_thread
 from hostile import PythonStream
 from test_tls import Certificates
 
@@ -19,7 +22,7 @@ from rpyc.core import brine, consts
 from rpyc.core.channel import Channel
 from rpyc.core.stream import PipeStream, SocketStream
 from rpyc.utils.authenticators import SSLAuthenticator
-from rpyc.utils.server import ThreadPoolServer
+from rpyc.utils.server import Server, ThreadedServer, ThreadPoolServer
 
 HALF_A_FRAME = struct.pack("!LB", 1000, 0) + b"\x02" + bytes(10)
 
@@ -140,3 +143,25 @@ def test_programs_that_override_reading_are_obeyed(rig: Rig) -> None:
         conn.close()
         ended.result(10)
     assert 5 in read and -1 in read
+
+
+@pytest.mark.parametrize("kind", [ThreadedServer, ThreadPoolServer])
+def test_a_handshake_that_is_broken_off(rig: Rig, certificates: Certificates, kind: type[Server]) -> None:
+    """A client that resets, leaves or talks of something else within TLS's handshake is a line in the log, and no traceback."""
+    text = io.StringIO()
+    logger = logging.Logger("handshakes")
+    logger.addHandler(logging.StreamHandler(text))
+    server = kind(Echo, hostname="127.0.0.1", port=0, authenticator=SSLAuthenticator(**certificates.of("server")), logger=logger)
+    thread = server._start_in_thread()
+    rig.on_end(thread.join, 10)
+    rig.on_end(server.close)
+    attempts = itertools.product((b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.0\r\n\r\n"), (False, True))
+    for number, (said, reset) in enumerate(attempts, 1):
+        client = socket.create_connection(("127.0.0.1", server.port))
+        client.sendall(said)
+        eventually(lambda: text.getvalue().count("accepted") == number)  # noqa: B023 - awaited here
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        eventually(lambda: not server.clients)
+    assert "Traceback" not in text.getvalue() and text.getvalue().count("TLS handshake failed") >= 3

@@ -209,11 +209,12 @@ class SSLAuthenticator:
 
     def __call__(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Do the server's side of the TLS handshake on ``sock``."""
-        import ssl
-
+        # Files that can't be used are no fault of the client's.
+        context = self._context()
         try:
-            secured = self._context().wrap_socket(sock, server_side=True)
-        except ssl.SSLError as exc:
+            secured = context.wrap_socket(sock, server_side=True)
+        # What TLS finds wrong is an OSError, and so is a client that has left.
+        except OSError as exc:
             raise AuthenticationError(f"TLS handshake failed: {exc}") from exc
         return secured, secured.getpeercert()
 
