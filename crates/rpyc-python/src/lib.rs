@@ -15,7 +15,7 @@
 //! | `access` | which attributes of an object a peer may touch |
 //! | `netref`, `attributes`, `classes`, `proxies`, `methods` | proxies, their classes and cache, methods that are called without being fetched |
 //! | `result`, `cancel` | `AsyncResult`; calls that were given up |
-//! | `timeout`, `deadlines` | how long a request waits; limits that hold for all requests of a thread |
+//! | `timeout` | how long a request waits |
 //! | `buffers` | buffers of pickles, used where they were received |
 //! | `batch` | calls that are collected, and performed one after the other |
 //! | `ahead`, `peek` | items of remote iterators, read ahead: where they are used, and where they are from |
@@ -34,7 +34,6 @@ mod buffers;
 mod bulk;
 mod cancel;
 mod classes;
-mod deadlines;
 mod driver;
 mod engine;
 mod failure;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::deadlines::Limit;
+use rpyc::link::Limit;
 
 /// How long a request waits.
 #[derive(Debug, Clone, Copy, PartialEq)]

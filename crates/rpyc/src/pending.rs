@@ -7,8 +7,8 @@ use crate::sync::Instant;
 
 use rpyc_proto::consts::Handler;
 
-use crate::connection::{BlockingDriver, Peer, name_of, wait_for};
-use crate::error::{Error, Result, TimedOut};
+use crate::connection::{BlockingDriver, Patience, Peer, name_of, wait_for};
+use crate::error::{Error, Result};
 use crate::link::Parker;
 use crate::value::Value;
 use crate::waiter::Slot;
@@ -72,8 +72,8 @@ impl AsyncResult {
     /// # Errors
     /// See [`Error`].
     pub fn wait(self) -> Result<Value> {
-        let deadline = self.deadline();
-        self.wait_until(deadline)
+        let patience = self.patience();
+        self.wait_until(patience)
     }
 
     /// Blocks until the answer is there, for `timeout` at most. After that the call is given up.
@@ -81,8 +81,8 @@ impl AsyncResult {
     /// # Errors
     /// See [`Error`].
     pub fn wait_timeout(self, timeout: Duration) -> Result<Value> {
-        let deadline = Instant::now().checked_add(timeout);
-        self.wait_until(deadline)
+        let patience = Patience::from_now(&self.peer, timeout);
+        self.wait_until(patience)
     }
 
     /// Has `callback` called with the answer: at once if it is there, else in the thread or task
@@ -101,7 +101,7 @@ impl AsyncResult {
         self.taken = true;
     }
 
-    fn wait_until(mut self, deadline: Option<Instant>) -> Result<Value> {
+    fn wait_until(mut self, patience: Patience) -> Result<Value> {
         self.taken = true;
         if let Some(link) = self.peer.wire().link() {
             if let Some(outcome) = self.slot.take() {
@@ -110,13 +110,13 @@ impl AsyncResult {
             let Self {
                 peer, seq, slot, ..
             } = &self;
-            return wait_for(peer, link, *seq, slot, self.handler, self.started, deadline);
+            return wait_for(peer, link, *seq, slot, self.handler, self.started, patience);
         }
-        self.wait_for_runtime(deadline)
+        self.wait_for_runtime(patience)
     }
 
     /// The runtime's task puts the answer in; this thread sleeps.
-    fn wait_for_runtime(&self, deadline: Option<Instant>) -> Result<Value> {
+    fn wait_for_runtime(&self, patience: Patience) -> Result<Value> {
         #[cfg(feature = "tokio")]
         if ::tokio::runtime::Handle::try_current().is_ok() {
             self.withdraw();
@@ -130,32 +130,27 @@ impl AsyncResult {
             if let Some(outcome) = self.slot.poll(&waker) {
                 return outcome.into_result();
             }
+            let deadline = patience.deadline;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 self.withdraw();
-                return Err(self.timed_out());
+                return Err(self.timed_out(patience));
             }
             parker.park(left);
         }
     }
 
-    fn timed_out(&self) -> Error {
-        Error::TimedOut(Box::new(TimedOut {
-            operation: name_of(self.handler),
-            peer: self.peer.name().to_owned(),
-            waited: self.started.elapsed(),
-            sent: true,
-        }))
+    fn timed_out(&self, patience: Patience) -> Error {
+        patience.timed_out(&self.peer, self.handler, self.started.elapsed(), true)
     }
 
     fn withdraw(&self) {
         self.peer.withdraw(self.handler, self.seq);
     }
 
-    /// When the configuration says that it is too late.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let timeout = self.peer.config().timeout;
-        timeout.and_then(|timeout| self.started.checked_add(timeout))
+    /// How long it is waited for unless somebody says otherwise.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::configured(&self.peer, self.started)
     }
 
     /// For a task: the answer if it is there; else `waker` is woken when it comes.
@@ -171,7 +166,7 @@ impl AsyncResult {
     pub(crate) fn give_up(&mut self) -> Error {
         self.taken = true;
         self.withdraw();
-        self.timed_out()
+        self.timed_out(self.patience())
     }
 }
 

@@ -154,6 +154,49 @@ fn the_time_limit_of_the_configuration_gives_up() {
 }
 
 #[test]
+fn a_thread_limits_all_that_it_asks_for() {
+    each(|service, conn, root| {
+        let started = Instant::now();
+        let outer = Duration::from_millis(150);
+        conn.within(outer, || {
+            // The earlier one counts.
+            let held = conn.within(LIMIT, || root.call_method("hold", ()));
+            match held {
+                Err(Error::TimedOut(timed_out)) => {
+                    assert_eq!(timed_out.option, "Connection::within");
+                    assert!(timed_out.waited >= outer && timed_out.sent, "{timed_out}");
+                }
+                other => panic!("{other:?}"),
+            }
+            // Nothing is begun after the time is over.
+            let callback = rpyc::function(|| ());
+            match root.call_method("take", (callback,)) {
+                Err(Error::TimedOut(timed_out)) => assert!(!timed_out.sent, "{timed_out}"),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(conn.exported(), 0);
+        });
+        assert!(started.elapsed() >= outer);
+        service.gate.open();
+        // Other threads, and this one after it, have their own time.
+        std::thread::scope(|scope| {
+            conn.within(Duration::ZERO, || {
+                let other = scope.spawn(|| root.call_method("count", ()));
+                assert_eq!(other.join().unwrap().unwrap(), Value::Int(1));
+                assert!(conn.ping().is_err());
+            });
+        });
+        assert_eq!(root.call_method("count", ()).unwrap(), Value::Int(2));
+        let error = root.call_method_async("work", ());
+        let error = error.wait_timeout(Duration::from_millis(20)).unwrap_err();
+        assert!(
+            error.to_string().ends_with("(AsyncResult::wait_timeout)"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_method_can_ask_whether_its_caller_gave_up() {
     each(|service, _, root| {
         assert_eq!(

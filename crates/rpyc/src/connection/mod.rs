@@ -30,7 +30,7 @@ pub(crate) use peer::Peer;
 pub(crate) use perform::guarded;
 #[cfg(feature = "tokio")]
 pub(crate) use perform::{Handled, Role, Seq};
-pub(crate) use request::{Request, name_of, wait_for};
+pub(crate) use request::{Patience, Request, name_of, wait_for};
 pub(crate) use wire::Wire;
 
 use crate::config::Config;
@@ -157,6 +157,41 @@ impl Connection {
             Value::Str(echo) if echo == DATA => Ok(()),
             other => Err(crate::ConversionError::new("an echo", &other).into()),
         }
+    }
+
+    /// Bounds all requests together that `work` makes over this connection in the calling thread: when the time
+    /// is over, the one that waits is given up, and no further one is begun. [`Error::TimedOut`] says so.
+    /// Limits can be nested: the earliest counts. Tasks of a runtime have its own, which drop the future.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = rpyc::Server::builder().service(|_| rpyc::function(|x: i64| 2 * x)).bind("127.0.0.1:0")?;
+    /// # let serving = server.serve_in_thread()?;
+    /// # let conn = rpyc::connect(&server.address().to_string())?;
+    /// use std::time::Duration;
+    ///
+    /// let answer = conn.within(Duration::from_secs(2), || {
+    ///     let double = conn.root()?;
+    ///     double.call((21,))?.extract::<i64>()
+    ///         .map_err(rpyc::Error::from)
+    /// })?;
+    /// assert_eq!(answer, 42);
+    /// # conn.close();
+    /// # server.stop();
+    /// # serving.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn within<T>(&self, limit: Duration, work: impl FnOnce() -> T) -> T {
+        /// Also after a panic.
+        struct Leave<'a>(&'a Peer, u64);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.deadlines.leave(self.1);
+            }
+        }
+        let _leave = Leave(&self.0, self.0.deadlines.enter(limit));
+        work()
     }
 
     /// Serves one message of the peer, or waits until another thread has. Tells whether one came
@@ -339,6 +374,7 @@ impl Peer {
         &self.wire
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) const fn config(&self) -> &Config {
         &self.config
     }

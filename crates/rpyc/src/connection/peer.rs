@@ -18,11 +18,11 @@ use super::Connection;
 use super::cancel::GivenUp;
 use super::heartbeat::Heartbeat;
 use super::model::{Model, Stop};
-use super::request::{Request, name_of};
+use super::request::{Request, name_of, over};
 use super::wire::Wire;
 use crate::config::Config;
 use crate::error::{ConnectionLost, Error, Exception, Result};
-use crate::link::{End, EndCause};
+use crate::link::{Deadlines, End, EndCause};
 use crate::netref::Netrefs;
 use crate::object::Object;
 use crate::value::Value;
@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     pub(super) performing: AtomicUsize,
     /// A callback was set for an answer: handling one may run code of the user.
     pub(super) has_callbacks: AtomicBool,
+    /// Limits that threads have set.
+    pub(super) deadlines: Deadlines,
     pub(super) given_up: GivenUp,
     pub(crate) heartbeat: Heartbeat,
     /// `on_disconnect` was called.
@@ -62,6 +64,7 @@ impl Peer {
             dialect: AtomicU8::new(Dialect::V6 as u8),
             performing: AtomicUsize::new(0),
             has_callbacks: AtomicBool::new(false),
+            deadlines: Deadlines::default(),
             given_up: GivenUp::default(),
             heartbeat: Heartbeat::default(),
             ended: AtomicBool::new(false),
@@ -91,7 +94,10 @@ impl Peer {
         let seq = self.wire.session().lock().take_seq();
         let mut out = Writer::new_frame();
         dispatch::put_request(&mut out, self.dialect(), seq, i64::from(handler.number()));
-        let frame = fill(&mut Model::new(self), &mut out).and_then(|()| self.seal(out));
+        let frame = match over(self, handler) {
+            Some(error) => Err(error),
+            None => fill(&mut Model::new(self), &mut out).and_then(|()| self.seal(out)),
+        };
         Request::new(self, handler, seq, frame)
     }
 

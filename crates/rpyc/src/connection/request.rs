@@ -2,6 +2,7 @@
 
 use crate::sync::Instant;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rpyc_proto::consts::Handler;
@@ -10,7 +11,7 @@ use rpyc_proto::wire::frame::Frame;
 use super::Peer;
 use super::driver::BlockingDriver;
 use crate::error::{Error, Result, TimedOut};
-use crate::link::Link;
+use crate::link::{Limit, Link};
 use crate::pending::AsyncResult;
 use crate::transport::Stream;
 use crate::value::Value;
@@ -65,11 +66,8 @@ impl<'a> Request<'a> {
         enqueue(peer, seq, frame?, &slot)?;
         drop(kept);
         let started = Instant::now();
-        let deadline = peer
-            .config
-            .timeout
-            .and_then(|timeout| started.checked_add(timeout));
-        wait_for(peer, link, seq, &slot, handler, started, deadline)
+        let patience = Patience::configured(peer, started);
+        wait_for(peer, link, seq, &slot, handler, started, patience)
     }
 
     /// Sends it, without waiting. If it can't be sent, that is the result.
@@ -105,6 +103,82 @@ fn enqueue(peer: &Arc<Peer>, seq: u64, frame: Frame<Bytes>, slot: &Arc<Slot>) ->
     Ok(())
 }
 
+/// Until when an answer is waited for, and what says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) deadline: Option<Instant>,
+    option: &'static str,
+}
+
+impl Patience {
+    /// As the configuration says, for a request that was sent at `started`.
+    pub(crate) fn configured(peer: &Peer, started: Instant) -> Self {
+        let timeout = peer.config.timeout;
+        Self {
+            deadline: timeout.and_then(|timeout| started.checked_add(timeout)),
+            option: "Config::timeout",
+        }
+        .within(peer.deadlines.current())
+    }
+
+    /// This long from now.
+    pub(crate) fn from_now(peer: &Peer, timeout: Duration) -> Self {
+        Self {
+            deadline: Instant::now().checked_add(timeout),
+            option: "AsyncResult::wait_timeout",
+        }
+        .within(peer.deadlines.current())
+    }
+
+    /// Whichever is over first: this, or a limit of the thread.
+    fn within(self, limit: Option<Limit>) -> Self {
+        match limit {
+            Some(limit) if self.deadline.is_none_or(|own| limit.deadline < own) => Self {
+                deadline: Some(limit.deadline),
+                option: LIMIT,
+            },
+            _ => self,
+        }
+    }
+
+    pub(crate) fn timed_out(
+        self,
+        peer: &Peer,
+        handler: Handler,
+        waited: Duration,
+        sent: bool,
+    ) -> Error {
+        timed_out(peer, handler, waited, sent, self.option)
+    }
+}
+
+/// What sets a limit for a thread.
+const LIMIT: &str = "Connection::within";
+
+/// If a limit of the thread is over: the error of a request that is not even begun.
+pub(super) fn over(peer: &Peer, handler: Handler) -> Option<Error> {
+    let limit = peer.deadlines.current()?;
+    // A close is a close.
+    let over = handler != Handler::Close && limit.deadline <= Instant::now();
+    over.then(|| timed_out(peer, handler, limit.length, false, LIMIT))
+}
+
+fn timed_out(
+    peer: &Peer,
+    handler: Handler,
+    waited: Duration,
+    sent: bool,
+    option: &'static str,
+) -> Error {
+    Error::TimedOut(Box::new(TimedOut {
+        operation: name_of(handler),
+        peer: peer.name().to_owned(),
+        waited,
+        sent,
+        option,
+    }))
+}
+
 /// Blocks until an answer is there, and reads meanwhile if nobody else does.
 pub(crate) fn wait_for(
     peer: &Arc<Peer>,
@@ -113,11 +187,11 @@ pub(crate) fn wait_for(
     slot: &Arc<Slot>,
     handler: Handler,
     started: Instant,
-    deadline: Option<Instant>,
+    patience: Patience,
 ) -> Result<Value> {
     let mut driver = BlockingDriver::new(peer);
     let mut is_ready = |_: &mut BlockingDriver<'_>| slot.is_ready();
-    let waited = link.wait(&mut driver, &mut is_ready, deadline);
+    let waited = link.wait(&mut driver, &mut is_ready, patience.deadline);
     if let Some(outcome) = slot.take() {
         return outcome.into_result();
     }
@@ -132,12 +206,7 @@ pub(crate) fn wait_for(
             peer.clean_up();
             Err(peer.lost(name_of(handler), &end))
         }
-        Ok(_) => Err(Error::TimedOut(Box::new(TimedOut {
-            operation: name_of(handler),
-            peer: peer.name().to_owned(),
-            waited: started.elapsed(),
-            sent,
-        }))),
+        Ok(_) => Err(patience.timed_out(peer, handler, started.elapsed(), sent)),
     }
 }
 

@@ -54,6 +54,8 @@ pub struct TimedOut {
     pub waited: Duration,
     /// Whether the request had left this process.
     pub sent: bool,
+    /// What sets the limit, such as `Config::timeout`.
+    pub option: &'static str,
 }
 
 /// A connection that ended while something was to be done over it.
@@ -122,6 +124,7 @@ impl fmt::Display for TimedOut {
             peer,
             waited,
             sent,
+            option,
         } = self;
         let state = if *sent {
             ""
@@ -130,7 +133,7 @@ impl fmt::Display for TimedOut {
         };
         write!(
             f,
-            "{operation}: no answer from {peer} within {waited:?}{state} (Config::timeout)"
+            "{operation}: no answer from {peer} within {waited:?}{state} ({option})"
         )
     }
 }

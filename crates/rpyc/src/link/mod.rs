@@ -23,6 +23,7 @@
 
 mod cancelled;
 mod chaos;
+mod deadlines;
 mod end;
 mod inbox;
 mod late;
@@ -48,6 +49,7 @@ use rpyc_proto::wire::Payload;
 use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex, OnceLock, Ordering};
 use crate::transport::{BulkOf, Transport};
 pub use cancelled::Cancelled;
+pub use deadlines::{Deadlines, Limit};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
 use late::Exit;

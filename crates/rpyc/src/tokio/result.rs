@@ -19,7 +19,7 @@ impl Future for AsyncResult {
         if let Some(outcome) = this.poll_slot(context.waker()) {
             return Poll::Ready(outcome);
         }
-        if let Some(deadline) = this.deadline()
+        if let Some(deadline) = this.patience().deadline
             && ::tokio::runtime::Handle::try_current().is_ok()
         {
             let sleep = this

@@ -1,15 +1,16 @@
-//! Limits that a thread has set for all of its requests, with `conn.timeout(seconds)`.
+//! Limits that a thread has set for all of its requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use rpyc::link::Parker;
+
+use super::Parker;
+use crate::sync::{AtomicUsize, Instant, Ordering};
 
 /// The limits in force on one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Deadlines {
+pub struct Deadlines {
     /// How many there are: nearly always none, and then a request pays for this look only.
     count: AtomicUsize,
     entries: Mutex<Entries>,
@@ -31,15 +32,17 @@ struct Entry {
 
 /// A moment, and how far away it was when it was set.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Limit {
-    pub(crate) deadline: Instant,
-    pub(crate) length: Duration,
+pub struct Limit {
+    /// The moment.
+    pub deadline: Instant,
+    /// How far away it was.
+    pub length: Duration,
 }
 
 impl Deadlines {
     /// Binds the calling thread to a limit, or to the one it is bound to if that is earlier. Returns
     /// the number to [`leave`](Self::leave) with.
-    pub(crate) fn enter(&self, length: Duration) -> u64 {
+    pub fn enter(&self, length: Duration) -> u64 {
         let now = Instant::now();
         // Too far away to be told from never; a century is as good.
         let far = Duration::from_secs(3600 * 24 * 365 * 100);
@@ -65,14 +68,15 @@ impl Deadlines {
     }
 
     /// Ends a limit, in whichever thread that happens.
-    pub(crate) fn leave(&self, number: u64) {
+    pub fn leave(&self, number: u64) {
         let mut entries = self.entries.lock();
         entries.list.retain(|entry| entry.number != number);
         self.count.store(entries.list.len(), Ordering::Release);
     }
 
     /// The limit of the calling thread.
-    pub(crate) fn current(&self) -> Option<Limit> {
+    #[must_use]
+    pub fn current(&self) -> Option<Limit> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
