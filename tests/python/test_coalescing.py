@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +14,17 @@ from conftest import PATIENCE, Rig, eventually
 import rpyc
 
 
+class Thing:
+    """Goes by reference."""
+
+
 class Service(rpyc.Service):
     """Quick handlers, and one that takes as long as it is made to."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.noted: list[int] = []
+        self.things: weakref.WeakSet[Thing] = weakref.WeakSet()
 
     def exposed_note(self, number: int) -> None:
         self.noted.append(number)
@@ -31,6 +37,11 @@ class Service(rpyc.Service):
 
     def exposed_call(self, function: Any) -> Any:
         return function()
+
+    def exposed_make(self) -> Thing:
+        thing = Thing()
+        self.things.add(thing)
+        return thing
 
 
 @pytest.fixture
@@ -106,6 +117,17 @@ print("done", flush=True)
     )
     assert program.line(40) == "done"
     assert program.wait() == 0
+
+
+@pytest.mark.parametrize("unix", [False, True])
+def test_releases_leave_though_no_request_follows(rig: Rig, service: Service, unix: bool) -> None:
+    """Proxies that die one after the other may wait for the next request; the last ones see none."""
+    conn = rig.connect(rig.serve(service, unix=unix))
+    make = conn.root.make
+    for _ in range(5):
+        for _ in range(100):
+            make()
+        eventually(lambda: not service.things)
 
 
 def test_the_thread_that_sends_late_answers_goes_away(rig: Rig, service: Service) -> None:

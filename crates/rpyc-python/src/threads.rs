@@ -59,7 +59,7 @@ pub(crate) fn prepare_fork(py: Python<'_>) {
 pub(crate) fn quiesce(py: Python<'_>, timeout: f64) {
     EXITING.store(true, Ordering::SeqCst);
     py.detach(|| {
-        rpyc::link::dismiss_courier();
+        rpyc::link::retire_courier();
         let limit = Instant::now() + Duration::from_secs_f64(timeout.clamp(0.0, 60.0));
         while BUSY.load(Ordering::SeqCst) > 0 && Instant::now() < limit {
             thread::sleep(Duration::from_millis(1));

@@ -120,12 +120,13 @@ impl<'py> PyDriver<'_, 'py> {
         Ok(dispatch::dispatch(&mut PyModel::new(self.conn), request)?)
     }
 
-    /// Answers with None.
+    /// Answers with None a request whose answer no call waits for.
     pub(super) fn push_none(&self, seq: &[u8]) -> PyResult<()> {
-        self.push_reply(seq, |_, out| {
-            dispatch::put_boxed_with(out, Writer::put_none);
-            Ok(())
-        })
+        let conn = self.conn.get();
+        let mut out = conn.start(self.py(), MessageKind::Reply);
+        message::put_head(&mut out, conn.dialect(), MessageKind::Reply, seq);
+        dispatch::put_boxed_with(&mut out, Writer::put_none);
+        conn.push_unhurried(self.link, out)
     }
 
     fn push_reply(

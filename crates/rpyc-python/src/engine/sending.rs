@@ -64,9 +64,8 @@ impl Engine {
         let handler = i64::from(handler.number());
         dispatch::put_request(&mut out, self.dialect(), seq, handler);
         put_arguments(&mut out);
-        if let Ok(frame) = seal(out, None) {
-            link.push(frame);
-        }
+        // Errors concern nobody.
+        let _ = self.push_unhurried(link, out);
     }
 
     /// A proxy died: the owner gets its references back. Errors concern nobody.
@@ -81,7 +80,7 @@ impl Engine {
         }
         if self.is_native(conn) {
             self.push_release(conn.py(), id.as_bytes(), count);
-            link.flush_now();
+            link.flush_unhurried();
             return;
         }
         let py = conn.py();
@@ -95,6 +94,18 @@ impl Engine {
     /// Completes a frame and queues it.
     pub(crate) fn push(&self, link: &PyLink, out: Writer<PyBulk>) -> PyResult<()> {
         link.push(seal(out, self.compress.get().copied())?);
+        Ok(())
+    }
+
+    /// The same for a small one that no call waits for.
+    pub(crate) fn push_unhurried(&self, link: &PyLink, out: Writer<PyBulk>) -> PyResult<()> {
+        let frame = seal(out, None)?;
+        if self.bound.get().is_some() {
+            // The threads at both ends are occupied until it is answered.
+            link.push(frame);
+        } else {
+            link.push_unhurried(frame);
+        }
         Ok(())
     }
 }

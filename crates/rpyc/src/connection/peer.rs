@@ -101,13 +101,14 @@ impl Peer {
         Request::new(self, handler, seq, frame)
     }
 
-    /// Gives references to an object of the peer back. Sends what can leave without waiting.
+    /// Gives references to an object of the peer back. They leave within a millisecond, without waiting
+    /// here.
     pub(crate) fn release(&self, id: &[u8], count: i64) {
         if count <= 0 || self.wire.end().is_some() {
             return;
         }
         self.push_release(id, count);
-        self.wire.flush_now();
+        self.wire.flush_unhurried();
     }
 
     /// Queues a release; it leaves with what is sent next.
@@ -137,7 +138,17 @@ impl Peer {
         dispatch::put_request(&mut out, self.dialect(), seq, handler);
         fill(&mut out);
         if let Ok(frame) = Frame::seal(out) {
-            self.wire.push(frame);
+            self.wire.push_unhurried(frame);
+        }
+    }
+
+    /// Queues the answer to a release.
+    pub(super) fn reply_to_release(&self, seq: &[u8]) {
+        self.forget_request(seq);
+        let mut out = self.start(MessageKind::Reply, seq);
+        dispatch::put_boxed_with(&mut out, Writer::put_none);
+        if let Ok(frame) = Frame::seal(out) {
+            self.wire.push_unhurried(frame);
         }
     }
 

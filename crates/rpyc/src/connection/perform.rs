@@ -18,7 +18,6 @@ use super::model::{Model, Stop};
 use crate::error::{Error, Exception};
 use crate::link::EndCause;
 use crate::object::LaterReply;
-use crate::value::Value;
 use crate::waiter::{Outcome, Waiter};
 
 /// Whoever handles a message holds the right to handle messages, and gives it up before code of the
@@ -124,7 +123,7 @@ impl Peer {
                 }
             };
             if !matches!(released, Released::Unknown) {
-                self.reply(&seq, Ok(Value::None));
+                self.reply_to_release(&seq);
                 role.pass_on();
                 // The object is dropped now, with no lock held.
                 drop(released);

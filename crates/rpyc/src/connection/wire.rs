@@ -54,6 +54,23 @@ impl Wire {
         }
     }
 
+    /// Queues a frame that nobody waits for.
+    pub(crate) fn push_unhurried(&self, frame: Frame<Bytes>) {
+        match self {
+            Self::Blocking(link) => link.push_unhurried(frame),
+            // All that is queued leaves at its task's next turn.
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.push(frame),
+        }
+    }
+
+    /// See [`Link::flush_unhurried`].
+    pub(crate) fn flush_unhurried(&self) {
+        if let Some(link) = self.link() {
+            link.flush_unhurried();
+        }
+    }
+
     /// Sends what can leave without waiting.
     pub(crate) fn flush_now(&self) {
         match self {

@@ -10,6 +10,9 @@
 //! the outboxes in question every [`TICK`] and sends what has waited for [`LATE`] there. So a frame
 //! leaves within a millisecond, whatever user code does; a busy machine's scheduling comes on top.
 //!
+//! Releases of references, and the answers to them, are waited for by nobody. While a connection has
+//! many of them they wait for the next request or answer in the same way, if not as fast.
+//!
 //! There is one courier for the process. It is started when a frame is held back and ends when
 //! none was for a while, so programs without such traffic have no thread of ours. It holds no
 //! connection, never waits in a transport and runs nobody's code. A child of a fork starts its own:
@@ -50,6 +53,12 @@ pub fn dismiss_courier() {
     if let Some(courier) = COURIERS.get(generation()) {
         courier.dismiss();
     }
+}
+
+/// As [`dismiss_courier`], and nothing is held back any more: the process is about to end.
+pub fn retire_courier() {
+    dismiss_courier();
+    GENERATION.store(COURIERS.len(), Ordering::Relaxed);
 }
 
 /// Which courier is this process's.

@@ -53,7 +53,7 @@ pub use deadlines::{Deadlines, Limit};
 pub use end::{End, EndCause};
 pub use inbox::Inbox;
 use late::Exit;
-pub use late::{dismiss_courier, forget_courier};
+pub use late::{dismiss_courier, forget_courier, retire_courier};
 use outbox::Outbox;
 pub use parker::{Parker, Sleep, Source};
 pub(crate) use pulse::{Pulse, Verdict};

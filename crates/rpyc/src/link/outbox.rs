@@ -38,6 +38,8 @@ struct State<B> {
     bytes: usize,
     sending: bool,
     closed: bool,
+    /// Nobody waits for anything that is queued.
+    unhurried: bool,
     pace: Pace,
 }
 
@@ -69,6 +71,9 @@ struct Pace {
     quiet: u32,
     /// So many frames were queued without a look at the clock.
     unclocked: u32,
+    /// When something was queued last that nobody waits for, and how often in a row that was near.
+    last_unhurried: Option<Instant>,
+    unhurried: u32,
 }
 
 impl Pace {
@@ -99,11 +104,29 @@ impl Pace {
             Due::SoonIfWatched
         }
     }
+
+    /// What to do with queued frames for which nobody waits.
+    fn due_unhurried(&mut self, now: Instant) -> Due {
+        self.since.get_or_insert(now);
+        let last = self.last_unhurried.replace(now);
+        let near = last.is_some_and(|last| now.saturating_duration_since(last) < NEAR);
+        self.unhurried = if near { self.unhurried + 1 } else { 0 };
+        if self.unhurried < STREAK {
+            Due::Now
+        } else if self.watched == Some(late::generation()) {
+            self.quiet = 0;
+            Due::Soon
+        } else {
+            Due::SoonIfWatched
+        }
+    }
 }
 
 /// A frame that is queued within this time of the one before is quick.
 const QUICK: Duration = Duration::from_micros(50);
-/// After so many quick ones in a row, frames wait for the next one.
+/// A frame for which nobody waits is near to the one before if it is queued within this time.
+const NEAR: Duration = Duration::from_millis(10);
+/// After so many quick ones in a row, or near ones, frames wait for the next one.
 const STREAK: u32 = 8;
 /// So many quick frames at most are queued between two looks at the clock.
 const UNCLOCKED: u32 = 3;
@@ -119,6 +142,7 @@ impl<B> Default for Outbox<B> {
                 bytes: 0,
                 sending: false,
                 closed: false,
+                unhurried: false,
                 pace: Pace::default(),
             }),
             room: Condvar::new(),
@@ -127,14 +151,16 @@ impl<B> Default for Outbox<B> {
 }
 
 impl<B: AsRef<[u8]>> Outbox<B> {
-    /// Appends a frame. `joins`: the transport sends bytes, whatever the frames are.
-    pub(super) fn push(&self, frame: Frame<B>, joins: bool) {
+    /// Appends a frame. `joins`: the transport sends bytes, whatever the frames are. `unhurried`:
+    /// nobody waits for it.
+    pub(super) fn push(&self, frame: Frame<B>, joins: bool, unhurried: bool) {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
             drop(frame);
             return;
         }
+        state.unhurried = unhurried && (state.unhurried || state.queue.frames.is_empty());
         state.bytes += frame.len();
         state.queue.push(frame, joins);
     }
@@ -146,6 +172,9 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         if state.sending || state.queue.frames.is_empty() {
             state.pace.last = None;
             return Due::Never;
+        }
+        if state.unhurried {
+            return state.pace.due_unhurried(Instant::now());
         }
         let full = state.bytes > HOLD_BYTES;
         state.pace.due(full, Instant::now)
@@ -175,6 +204,11 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         let state = self.state.lock();
         let since = state.pace.since;
         !state.sending && since.is_some_and(|since| now.saturating_duration_since(since) >= LATE)
+    }
+
+    /// Whether nobody waits for anything that is queued.
+    pub(super) fn is_unhurried(&self) -> bool {
+        self.state.lock().unhurried
     }
 
     /// Whether anything is queued, or being sent.
@@ -298,6 +332,7 @@ impl<B: AsRef<[u8]>> Drop for Sender<'_, B> {
         if !left.frames.is_empty() && !state.closed {
             state.bytes += left.frames.iter().map(Frame::len).sum::<usize>();
             left.frames.append(&mut state.queue.frames);
+            state.unhurried = false;
             std::mem::swap(&mut state.queue, &mut left);
             // If it was the courier that could not send them, it tries again.
             state.pace.since = Some(Instant::now());
@@ -309,6 +344,8 @@ impl<B: AsRef<[u8]>> Drop for Sender<'_, B> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use rpyc_proto::wire::Writer;
+
     use super::*;
 
     const STEP: Duration = Duration::from_micros(5);
@@ -366,6 +403,42 @@ mod tests {
         assert_eq!(pace.due(false, || now + QUICK), Due::Now);
         pace.since = None;
         assert_eq!(pace.due(false, || now + QUICK + STEP), Due::Now);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_waits_once_it_comes_often() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        for _ in 0..STREAK {
+            assert_eq!(pace.due_unhurried(now), Due::Now);
+            now += NEAR / 2;
+        }
+        assert_eq!(pace.due_unhurried(now), Due::SoonIfWatched);
+        pace.watched = Some(late::generation());
+        assert_eq!(pace.due_unhurried(now), Due::Soon);
+        assert_eq!(pace.due_unhurried(now + NEAR), Due::Now);
+    }
+
+    #[test]
+    fn a_frame_that_somebody_waits_for_takes_the_others_along() {
+        let outbox = Outbox::<Vec<u8>>::default();
+        let frame = || Frame::seal(Writer::new_frame()).unwrap();
+        let due = || {
+            let due = outbox.due();
+            drop(std::mem::take(&mut outbox.state.lock().queue));
+            due
+        };
+        for _ in 0..STREAK {
+            outbox.push(frame(), true, true);
+            assert_eq!(due(), Due::Now);
+        }
+        outbox.push(frame(), true, true);
+        assert_eq!(due(), Due::SoonIfWatched);
+        outbox.push(frame(), true, true);
+        outbox.push(frame(), true, false);
+        assert_eq!(due(), Due::Now);
+        outbox.push(frame(), true, false);
+        outbox.push(frame(), true, true);
+        assert_eq!(due(), Due::Now);
     }
 
     #[test]

@@ -16,9 +16,15 @@ impl<T: Transport, W> Link<T, W> {
     /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
     /// next wait.
     pub fn push(&self, frame: Frame<BulkOf<T>>) {
-        self.exit
-            .outbox
-            .push(frame, !self.exit.transport.is_whole());
+        let joins = !self.exit.transport.is_whole();
+        self.exit.outbox.push(frame, joins, false);
+    }
+
+    /// As [`push`](Self::push), for a frame that nobody waits for: the release of a reference, the answer
+    /// to one.
+    pub fn push_unhurried(&self, frame: Frame<BulkOf<T>>) {
+        let joins = !self.exit.transport.is_whole();
+        self.exit.outbox.push(frame, joins, true);
     }
 
     /// Whether frames were appended that no thread is sending.
@@ -100,6 +106,17 @@ impl<T: Transport, W> Link<T, W> {
             self.exit
                 .outbox
                 .wait_for_sender(Instant::now() + BUSY_SLICE);
+        }
+    }
+
+    /// After [`push_unhurried`](Self::push_unhurried): as [`flush_now`](Self::flush_now), but where such
+    /// frames come often they wait for others that go along, for a millisecond at most.
+    pub fn flush_unhurried(&self)
+    where
+        T: 'static,
+    {
+        if !self.exit.outbox.is_unhurried() || self.is_due() {
+            self.flush_now();
         }
     }
 
