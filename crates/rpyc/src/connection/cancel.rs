@@ -12,6 +12,7 @@ use rpyc_proto::message::{self, Dialect};
 use rpyc_proto::wire::Payload;
 
 use super::Peer;
+use super::perform::Seq;
 use crate::link::Cancelled;
 use crate::waiter::Waiter;
 
@@ -26,7 +27,7 @@ pub(crate) struct GivenUp {
 
 thread_local! {
     /// The requests that this thread performs, the innermost last.
-    static CURRENT: RefCell<Vec<(Arc<Peer>, u64)>> = const { RefCell::new(Vec::new()) };
+    static CURRENT: RefCell<Vec<(Arc<Peer>, Seq)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether the caller of the method that runs in this thread has given the call up: its time was over,
@@ -60,18 +61,18 @@ pub fn is_cancelled() -> bool {
             return true;
         }
     }
-    peer.wire.end().is_some() || by_peer.contains(seq)
+    // Only numbers can be given up, as ours are.
+    peer.wire.end().is_some() || message::number(&seq).is_some_and(|seq| by_peer.contains(seq))
 }
 
 /// While it lives, the thread performs a request.
 pub(crate) struct Performing;
 
 impl Performing {
-    /// `seq`: the encoded sequence number. Only numbers can be given up, as ours are.
-    pub(crate) fn begin(peer: &Arc<Peer>, seq: &[u8]) -> Option<Self> {
-        let seq = message::number(seq)?;
-        CURRENT.with_borrow_mut(|all| all.push((Arc::clone(peer), seq)));
-        Some(Self)
+    /// `seq`: the encoded sequence number.
+    pub(crate) fn begin(peer: &Arc<Peer>, seq: &[u8]) -> Self {
+        CURRENT.with_borrow_mut(|all| all.push((Arc::clone(peer), Seq::from_slice(seq))));
+        Self
     }
 }
 

@@ -49,8 +49,7 @@ impl Cancelled {
 
     /// Notes what a message cancels, if it is one that does.
     pub fn note_message<B>(&self, payload: &Payload<B>) {
-        if payload.bulk.is_empty()
-            && payload.head.len() <= LONGEST
+        if dispatch::may_cancel(payload)
             && let Ok(message) = Message::parse(payload)
             && let Some(seq) = dispatch::peek_cancel(payload, &message)
         {
