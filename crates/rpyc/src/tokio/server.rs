@@ -176,6 +176,9 @@ impl ServerBuilder {
     /// As [`bind`](Self::bind), but a runtime drives the connections. It needs none of the ways to get
     /// threads: [`pool`](Self::pool) and [`one_shot`](Self::one_shot) are for [`Server`]s only.
     ///
+    /// The factory of root objects and their [`on_connect`](crate::Object::on_connect) run inside the runtime,
+    /// so they must not block. Handshakes are tasks; authenticators other than tokens have threads.
+    ///
     /// # Errors
     /// See [`BindError`].
     pub async fn bind_async(self, address: &str) -> Result<AsyncServer, BindError> {
