@@ -1,10 +1,12 @@
-"""Bytes that come late, or not at all: halves of frames and of TLS records, where somebody waits for whole ones."""
+"""Bytes that come late, not at all, or without an end: where somebody waits for whole frames, or for the time to pass."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import logging
+import signal
 import socket
 import ssl
 import struct
@@ -99,6 +101,66 @@ def test_half_a_frame_is_no_answer(rig: Rig, certificates: Certificates, ends: A
     assert last.result(10) == "last"
 
 
+def flooded(rig: Rig, **config: Any) -> Any:
+    """A connection whose peer sends requests without a pause, takes the answers, and answers nothing."""
+    mine, theirs = socket.socketpair()
+    conn = rpyc.connect_stream(SocketStream(mine), rpyc.VoidService, config)
+    payload = b"\x01" + brine.dump((0, (consts.HANDLE_PING, (consts.LABEL_VALUE, ("x",)))))
+    frame = struct.pack("!LB", len(payload), 0) + payload + b"\n"
+
+    def flood() -> None:
+        # As many as are answered follow, so there is always a next one.
+        with contextlib.suppress(OSError):
+            theirs.sendall(frame * 100)
+            while answers := theirs.recv(1 << 16):
+                theirs.sendall(frame * answers.count(b"x\n"))
+
+    flooding = in_thread(flood)
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            theirs.shutdown(socket.SHUT_RDWR)
+        flooding.result(10)
+        theirs.close()
+        close_quietly(conn)
+
+    rig.on_end(end)
+    return conn
+
+
+@pytest.mark.parametrize("wait", ["request", "poll_all", "poll_all for some time", "close", "result"])
+@pytest.mark.parametrize("served", [False, True])
+def test_a_flood_prolongs_no_wait(rig: Rig, wait: str, served: bool) -> None:
+    """A peer that sends without a pause kept a wait from looking at the time: requests, close and poll_all had no end."""
+    conn = flooded(rig, sync_request_timeout=0.3, close_timeout=0.3)
+    waits: dict[str, Callable[[], Any]] = {
+        "request": lambda: conn.root,
+        "poll_all": lambda: conn.poll_all(0),
+        "poll_all for some time": lambda: conn.poll_all(0.3),
+        "close": conn.close,
+        "result": lambda: conn.async_request(consts.HANDLE_PING, "x", timeout=0.3).value,
+    }
+    # Where another thread reads, that one is flooded, and must go on to wake this one.
+    serving = in_thread(conn.serve_all) if served else None
+    result = in_thread(waits[wait])
+    error = result.exception(20)
+    assert isinstance(error, TimeoutError) if wait in ("request", "result") else error is None
+    conn.close()
+    if serving is not None:
+        serving.exception(20)
+
+
+def test_ctrl_c_within_a_flood(rig: Rig) -> None:
+    """And it kept the main thread from seeing signals."""
+    conn = flooded(rig, sync_request_timeout=30)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    rig.on_end(signal.signal, signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        conn.root.anything()
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_half_frames_hold_no_workers(rig: Rig, certificates: Certificates, tls: bool) -> None:
     """More clients that have sent half a frame than a pool has threads: the next one is served all the same."""
@@ -145,6 +207,8 @@ def test_programs_that_override_reading_are_obeyed(rig: Rig) -> None:
     assert 5 in read and -1 in read
 
 
+# Python's own TLS socket, of a connection that is reset before it has looked at it, is closed by its deallocation.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [ThreadedServer, ThreadPoolServer])
 def test_a_handshake_that_is_broken_off(rig: Rig, certificates: Certificates, kind: type[Server]) -> None:
     """A client that resets, leaves or talks of something else within TLS's handshake is a line in the log, and no traceback."""

@@ -71,6 +71,9 @@ const BUSY_SLICE: Duration = Duration::from_millis(50);
 const BURST: usize = 64;
 const BURST_BYTES: usize = 1024;
 
+/// When the time of a wait is over, what has arrived by then is handled for so long.
+const LATE: Duration = Duration::from_millis(100);
+
 /// What a face does for the link.
 pub trait Driver<T: Transport> {
     /// How a wait fails: an exception of the face.
@@ -330,6 +333,7 @@ impl<T: Transport, W> Link<T, W> {
         W: Send,
     {
         let mut looked = false;
+        let mut flow = Flow::default();
         loop {
             // First the turn, then the look: another thread may handle what this one waits for, and
             // go away, until the turn is settled. From then on its wake-ups are not lost.
@@ -338,8 +342,15 @@ impl<T: Transport, W> Link<T, W> {
             if until.is_done(driver) {
                 return Ok(true);
             }
+            if flow.is_over(deadline) {
+                return Ok(false);
+            }
+            if flow.asks_for_signals() {
+                driver.check()?;
+            }
             if driver.handle_aside()? {
                 self.note_handled();
+                flow.handled += 1;
                 continue;
             }
             match turn {
@@ -354,6 +365,7 @@ impl<T: Transport, W> Link<T, W> {
                             let result = result.and_then(|()| self.handle_burst(driver));
                             self.note_handled();
                             result?;
+                            flow.handled += 1;
                             continue;
                         }
                         Ok(None) => {}
@@ -444,6 +456,31 @@ impl<T: Transport, W> Link<T, W> {
         let end = self.ended.get().or_else(|| self.ending.get());
         let end = end.map_or_else(|| Arc::new(End::new(EndCause::Closed)), Arc::clone);
         driver.ended(&end)
+    }
+}
+
+/// What one wait has handled. A peer may send without a pause, and so keep the wait from every look at
+/// the time that is made when there is nothing to handle.
+#[derive(Debug, Default)]
+struct Flow {
+    handled: usize,
+    last: Option<Instant>,
+}
+
+impl Flow {
+    /// Whether the time is over, for long enough to have found what was there by then. Asked between
+    /// two messages: it is not, before the first one.
+    fn is_over(&mut self, deadline: Option<Instant>) -> bool {
+        let Some(deadline) = deadline.filter(|_| self.handled > 0) else {
+            return false;
+        };
+        let now = Instant::now();
+        now >= deadline && now >= *self.last.get_or_insert_with(|| now + LATE)
+    }
+
+    /// Whether it is time to look for signals.
+    const fn asks_for_signals(&self) -> bool {
+        self.handled > 0 && self.handled.is_multiple_of(BURST)
     }
 }
 
