@@ -7,7 +7,7 @@ use crate::consts::{Handler, Label, MessageKind};
 use crate::id::IdPack;
 use crate::message::{self, Dialect, Message};
 use crate::model::{ObjectModel, Operations, ProtocolError};
-use crate::wire::{Payload, Reader, Token, Writer, tag};
+use crate::wire::{Payload, Reader, Token, Writer};
 
 /// Starts a request: the boxed arguments must follow.
 pub fn put_request<B>(out: &mut Writer<B>, dialect: Dialect, seq: u64, handler: i64) {
@@ -110,31 +110,10 @@ pub fn args_offset<B>(payload: &Payload<B>, body: usize) -> Option<usize> {
     Some(reader.position())
 }
 
-/// Whether a payload may be what [`peek_cancel`] looks for: a look that costs next to nothing. Such a
-/// message is short, and the handler's number stands near its beginning, in canonical form.
-#[must_use]
-pub fn may_cancel<B>(payload: &Payload<B>) -> bool {
-    /// The longest one, in bytes.
-    const LONGEST: usize = 64;
-    /// The kind, a sequence number of up to 19 digits, and the tuples around them.
-    const BEGINNING: usize = 32;
-    const MARK: u8 = (Handler::Cancel.number() as i64 + tag::IMM_BIAS) as u8;
-    payload.bulk.is_empty()
-        && payload.head.len() <= LONGEST
-        && payload
-            .head
-            .iter()
-            .take(BEGINNING)
-            .any(|byte| *byte == MARK)
-}
-
 /// If a message says that nobody waits for the answer to a request: that one's sequence number.
 #[must_use]
-pub fn peek_cancel<B>(payload: &Payload<B>, message: &Message) -> Option<u64> {
-    if message.kind != MessageKind::Request {
-        return None;
-    }
-    let mut reader = payload.reader_at(message.body);
+pub fn peek_cancel<B>(payload: &Payload<B>) -> Option<u64> {
+    let mut reader = Message::request_body(payload)?;
     reader.tuple_of(2, "").ok()?;
     if read_handler(&mut reader)? != Handler::Cancel {
         return None;

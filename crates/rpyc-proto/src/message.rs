@@ -131,7 +131,20 @@ impl Message {
         }
     }
 
+    /// The body of a request with a number, if the payload is one. Much less work than to
+    /// [`parse`](Self::parse) it, for who looks through many.
+    #[inline]
+    pub(crate) fn request_body<B>(payload: &Payload<B>) -> Option<Reader<'_, B>> {
+        let (_, kind, mut reader) = Self::parse_kind(payload).ok()?;
+        if kind != MessageKind::Request {
+            return None;
+        }
+        reader.step_over_int()?;
+        Some(reader)
+    }
+
     /// Reads up to the sequence number.
+    #[inline]
     fn parse_kind<B>(
         payload: &Payload<B>,
     ) -> Result<(Dialect, MessageKind, Reader<'_, B>), MessageError> {

@@ -216,6 +216,19 @@ impl<'a, B> Reader<'a, B> {
         Ok(self.since(start))
     }
 
+    /// Steps over an int of some digits, whatever these are.
+    #[inline]
+    pub(crate) fn step_over_int(&mut self) -> Option<()> {
+        match self.byte().ok()? {
+            tag::IMM_FIRST..=tag::IMM_LAST => Some(()),
+            tag::INT_L1 => {
+                let digits = usize::from(self.byte().ok()?);
+                self.take(digits).ok().map(|_| ())
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the head of a tuple of exactly `count` items.
     ///
     /// # Errors

@@ -49,10 +49,7 @@ impl Cancelled {
 
     /// Notes what a message cancels, if it is one that does.
     pub fn note_message<B>(&self, payload: &Payload<B>) {
-        if dispatch::may_cancel(payload)
-            && let Ok(message) = Message::parse(payload)
-            && let Some(seq) = dispatch::peek_cancel(payload, &message)
-        {
+        if let Some(seq) = dispatch::peek_cancel(payload) {
             self.note(seq);
         }
     }
@@ -120,5 +117,6 @@ impl Cancelled {
 /// Milliseconds since some moment. Never 0, which says that there was no look.
 fn clock() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).map_or(u64::MAX, |time| time.saturating_add(1))
+    let time = START.elapsed();
+    time.as_secs() * 1000 + u64::from(time.subsec_millis()) + 1
 }
