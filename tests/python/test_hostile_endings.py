@@ -111,5 +111,5 @@ def test_the_end_within_a_handler(rig: Rig, role: str, by: str) -> None:
                 target.peer.receive()
         target.peer.sock.close()
         target.waiting.exception(10)
-        eventually(lambda: ended)  # noqa: B023 - awaited here
+        eventually(ended.copy)
         assert ended == ["once"] and target.conn.closed, name

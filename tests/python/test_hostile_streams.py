@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import logging
@@ -219,11 +220,15 @@ def test_a_handshake_that_is_broken_off(rig: Rig, certificates: Certificates, ki
     thread = server._start_in_thread()
     rig.on_end(thread.join, 10)
     rig.on_end(server.close)
+
+    def accepted(clients: int) -> bool:
+        return text.getvalue().count("accepted") == clients
+
     attempts = itertools.product((b"", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.0\r\n\r\n"), (False, True))
     for number, (said, reset) in enumerate(attempts, 1):
         client = socket.create_connection(("127.0.0.1", server.port))
         client.sendall(said)
-        eventually(lambda: text.getvalue().count("accepted") == number)  # noqa: B023 - awaited here
+        eventually(functools.partial(accepted, number))
         if reset:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()

@@ -69,8 +69,6 @@ class Same:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Same) and self.colour == other.colour
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class Things(rpyc.Service):
     exposed_Colour, exposed_Size = Colour, Size
@@ -182,8 +180,8 @@ def test_remote_modules_in_the_place_of_local_ones(rig: Rig, tmp_path: Path, mon
     monkeypatch.delitem(sys.modules, "uses_fractions", raising=False)
     assert importlib.import_module("uses_fractions").Fraction(1, 2) + 1 == conn.modules.fractions.Fraction(3, 2)
     # And the converse: a module of this side in the place of the other's.
-    mine = types.ModuleType("mine")
-    mine.answer = lambda: 42  # type: ignore[attr-defined]
+    mine: Any = types.ModuleType("mine")
+    mine.answer = lambda: 42
     conn.modules.sys.modules["mine"] = mine
     assert conn.eval("__import__('mine').answer()") == 42 and conn.modules.sys.modules["mine"] is mine
 

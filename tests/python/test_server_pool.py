@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import PATIENCE, Rig, eventually, in_thread, in_threads
-from server_services import Echo, closed_gate
+from server_services import Echo, Gate
 
 import rpyc
 from rpyc.core import brine, consts
@@ -124,9 +124,9 @@ def answer_to(peer: Any, seq: int) -> Any:
 
 
 def test_slow_newcomers_of_a_pool_do_not_delay_who_is_served(rig: Rig) -> None:
-    gate = closed_gate()
+    class Slow(Gate):
+        entered, opened = threading.Semaphore(0), threading.Event()
 
-    class Slow(gate):  # type: ignore[misc, valid-type]
         def on_connect(self, conn: Any) -> None:
             if slow.is_set():
                 self.exposed_wait()
@@ -141,9 +141,9 @@ def test_slow_newcomers_of_a_pool_do_not_delay_who_is_served(rig: Rig) -> None:
     for _ in range(4):
         rig.connect(server)
     # Before all are closed: they wait for their doorkeepers.
-    rig.on_end(gate.opened.set)
+    rig.on_end(Slow.opened.set)
     for _ in range(2):
-        assert gate.entered.acquire(timeout=PATIENCE)
+        assert Slow.entered.acquire(timeout=PATIENCE)
     assert conn.root.quick() == 1
 
 

@@ -261,6 +261,24 @@ def test_tls_reads_that_have_to_write_and_the_converse() -> None:
     stream.close()
 
 
+def test_a_tls_read_without_a_limit_that_has_to_write_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for no time at all, again and again."""
+    import ssl
+
+    waits: list[tuple[str, float | None]] = []
+    monkeypatch.setattr(
+        "rpyc.core.stream.wait_for", lambda _, mode, seconds: waits.append((mode, seconds))
+    )
+    for limit in (None, 0.5, 100):
+        sock = ScriptedSocket(ssl.SSLWantWriteError(), b"a")
+        sock.reader.send(b"ready to be read")
+        stream = SocketStream(sock)
+        assert stream._read_some(1, Timeout(limit)) == b"a"
+        stream.close()
+    assert [mode for mode, _ in waits] == ["w"] * 3
+    assert waits[0][1] == waits[2][1] == 1.0 and 0 < (waits[1][1] or 0) <= 0.5
+
+
 def test_tcp_giving_up_is_no_time_out_of_the_socket() -> None:
     stream = SocketStream(ScriptedSocket(TimeoutError(errno.ETIMEDOUT, "Connection timed out")))
     with pytest.raises(EOFError, match="Connection timed out"):

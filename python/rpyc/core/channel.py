@@ -17,6 +17,7 @@ from collections.abc import Generator
 from io import BytesIO
 from typing import ClassVar
 
+from rpyc.core._streams.interface import PartReader
 from rpyc.core.consts import STREAM_CHUNK
 from rpyc.core.stream import Stream
 from rpyc.lib import Timeout, safe_import
@@ -119,13 +120,14 @@ class Channel:
         So a peer that sends half of a frame keeps nobody longer than that. ``None`` if it did not
         arrive; otherwise as :meth:`recv`.
         """
-        if not self._reads_in_parts():
+        read_some = self._part_reader()
+        if read_some is None:
             return self.recv() if self.poll(timeout) else None
         limit = Timeout(timeout)
         arriving = self._arriving = self._arriving or _Arriving(self._frame())
         try:
             while arriving.payload is None:
-                part = self.stream._read_some(arriving.missing, limit)
+                part = read_some(arriving.missing, limit)
                 if part is None:
                     if not arriving.has_begun:
                         self._arriving = None
@@ -140,14 +142,14 @@ class Channel:
         self._arriving = None
         return arriving.payload
 
-    def _reads_in_parts(self) -> bool:
-        """Whether frames may be read in parts: programs override the methods that read whole ones."""
-        return (
+    def _part_reader(self) -> PartReader | None:
+        """What reads frames in parts; ``None`` if programs have overridden what reads whole ones."""
+        plain = (
             getattr(self.recv, "__func__", None) is _channel_recv
             and getattr(self.poll, "__func__", None) is _channel_poll
             and isinstance(self.stream, Stream)
-            and self.stream._reads_in_parts()
         )
+        return self.stream._part_reader() if plain else None
 
     def _frame(self) -> Generator[int, bytes, bytes]:
         """Read a frame: yields how many bytes it needs next, is sent them, and returns the payload."""

@@ -11,105 +11,41 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
+from rpyc.core._streams.interface import (
+    CLOSED_TEXT,
+    ClosedFile,
+    PartReader,
+    Stream,
+    chunks,
+    collect,
+    timed_out,
+    wait_for,
+    would_block,
+)
+from rpyc.core._streams.windows import NamedPipeStream, Win32PipeStream
 from rpyc.core.consts import STREAM_CHUNK
 from rpyc.lib import Timeout, socket_backoff_connect
-from rpyc.lib.compat import poll, select_error
 from rpyc.lib.network import client_context, keep_alive
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_CLOSED_TEXT = "stream has been closed"
+__all__ = [
+    "ClosedFile",
+    "NamedPipeStream",
+    "PipeStream",
+    "SocketStream",
+    "Stream",
+    "TunneledSocketStream",
+    "Win32PipeStream",
+]
 
 _KEEPALIVE_SECONDS = 60
 
 _LAST_PORT = 0xFFFF
-
-
-class Stream:
-    """The interface of a stream, and its context manager, which closes it.
-
-    Subclasses define all methods but :meth:`poll`, which needs only :meth:`fileno`.
-    """
-
-    __slots__ = ()
-
-    def close(self) -> None:
-        """Close the stream. Closing it again does nothing."""
-        raise NotImplementedError
-
-    @property
-    def closed(self) -> bool:
-        """Whether the stream is closed."""
-        raise NotImplementedError
-
-    def fileno(self) -> int:
-        """The descriptor to wait on for reading."""
-        raise NotImplementedError
-
-    def poll(self, timeout: float | Timeout | None) -> bool:
-        """Whether there is something to read; the end of the stream counts too.
-
-        Waits up to ``timeout`` seconds; ``None`` is no limit. Raises ``EOFError`` if the stream is
-        closed.
-        """
-        return _wait(self.fileno(), "r", Timeout(timeout).timeleft())
-
-    def read(self, count: int) -> bytes:
-        """Read exactly ``count`` bytes.
-
-        If that fails, the stream is closed and ``EOFError`` is raised.
-        """
-        raise NotImplementedError
-
-    def write(self, data: bytes) -> None:
-        """Write all of ``data``.
-
-        If that fails, the stream is closed and ``EOFError`` is raised.
-        """
-        raise NotImplementedError
-
-    def _reads_in_parts(self) -> bool:
-        """Whether :meth:`_read_some` means the same as ``poll`` and ``read``, which programs override."""
-        return False
-
-    def _read_some(self, most: int, limit: Timeout) -> bytes | None:
-        """Up to ``most`` bytes of what arrives in time; ``None`` if nothing does, none at the end."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-
-class _ClosedFile:
-    """Stands in for the file of a closed stream: all use of it raises ``EOFError``."""
-
-    __slots__ = ()
-
-    closed = True
-
-    def __getattr__(self, name: str) -> NoReturn:
-        # Python itself looks for special attributes and expects AttributeError.
-        kind = AttributeError if name.startswith("__") else EOFError
-        raise kind(_CLOSED_TEXT)
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def fileno(self) -> int:
-        """Raise ``EOFError``."""
-        raise EOFError(_CLOSED_TEXT)
-
-
-ClosedFile: Any = _ClosedFile()
-"""The one object of its kind."""
 
 
 class _EngineIO(Protocol):
@@ -254,20 +190,20 @@ class SocketStream(Stream):
 
     def read(self, count: int) -> bytes:
         """Read exactly ``count`` bytes; a time-out of the socket does not end that."""
-        return _collect(
+        return collect(
             self, count, lambda most: self._retry(self.sock.recv, min(self.MAX_IO_CHUNK, most), "r")
         )
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``; a time-out of the socket does not end that."""
-        for chunk in _chunks(data, self.MAX_IO_CHUNK):
+        for chunk in chunks(data, self.MAX_IO_CHUNK):
             sent = 0
             while sent < len(chunk):
                 sent += self._retry(self.sock.send, chunk[sent:], "w")
 
-    def _reads_in_parts(self) -> bool:
+    def _part_reader(self) -> PartReader | None:
         cls = type(self)
-        return cls.read is _socket_read and cls.poll is _socket_poll
+        return self._read_some if cls.read is _socket_read and cls.poll is _socket_poll else None
 
     def _read_some(self, most: int, limit: Timeout) -> bytes | None:
         # What makes a TLS socket readable may be less than a record, or not be for us at all.
@@ -281,7 +217,9 @@ class SocketStream(Stream):
             except (OSError, ValueError) as error:
                 needed = self._needed(error, "r")
             if needed == "w":
-                _wait(self.fileno(), needed, min(limit.timeleft() or 0.0, 1.0))
+                left = limit.timeleft()
+                # A bound, as in _retry.
+                wait_for(self.fileno(), needed, 1.0 if left is None else min(left, 1.0))
         return None
 
     def _retry(self, operation: Callable[[Any], Any], argument: Any, mode: str) -> Any:
@@ -296,7 +234,7 @@ class SocketStream(Stream):
                 needed = self._needed(error, mode)
             if needed is not None:
                 # A bound, since a gevent or TLS socket may have moved on without the descriptor.
-                _wait(self.fileno(), needed, 1.0)
+                wait_for(self.fileno(), needed, 1.0)
 
     def _needed(self, error: OSError | ValueError, mode: str) -> str | None:
         """What to wait for before the operation that failed is tried again; ``None``: nothing.
@@ -304,10 +242,10 @@ class SocketStream(Stream):
         Raises ``EOFError`` if there is no use in that.
         """
         if self.closed:
-            raise EOFError(_CLOSED_TEXT) from None
-        if _timed_out(error):
+            raise EOFError(CLOSED_TEXT) from None
+        if timed_out(error):
             return None
-        needed = _would_block(error, mode)
+        needed = would_block(error, mode)
         if needed is None:
             self.close()
             raise EOFError(error) from error
@@ -395,7 +333,7 @@ class PipeStream(Stream):
 
     def read(self, count: int) -> bytes:
         """Read exactly ``count`` bytes."""
-        return _collect(
+        return collect(
             self,
             count,
             lambda most: self._retry(os.read, self.incoming, min(self.MAX_IO_CHUNK, most), "r"),
@@ -403,14 +341,14 @@ class PipeStream(Stream):
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``."""
-        for chunk in _chunks(data, self.MAX_IO_CHUNK):
+        for chunk in chunks(data, self.MAX_IO_CHUNK):
             sent = 0
             while sent < len(chunk):
                 sent += self._retry(os.write, self.outgoing, chunk[sent:], "w")
 
-    def _reads_in_parts(self) -> bool:
+    def _part_reader(self) -> PartReader | None:
         cls = type(self)
-        return cls.read is _pipe_read and cls.poll is _pipe_poll
+        return self._read_some if cls.read is _pipe_read and cls.poll is _pipe_poll else None
 
     def _read_some(self, most: int, limit: Timeout) -> bytes | None:
         if not self.poll(limit):
@@ -427,114 +365,15 @@ class PipeStream(Stream):
                 return operation(file.fileno(), argument)
             except BlockingIOError:
                 # A bound, to notice that another thread closed the stream.
-                _wait(file.fileno(), mode, 1.0)
+                wait_for(file.fileno(), mode, 1.0)
             except (OSError, ValueError) as error:
                 if self.closed:
-                    raise EOFError(_CLOSED_TEXT) from None
+                    raise EOFError(CLOSED_TEXT) from None
                 self.close()
                 raise EOFError(error) from error
 
 
 _pipe_read, _pipe_poll = PipeStream.read, PipeStream.poll
-
-
-class _WindowsStream(Stream):
-    """A kind of stream that only Windows has."""
-
-    __slots__ = ()
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        self._refuse()
-
-    @classmethod
-    def from_std(cls) -> NoReturn:
-        """Raise ``NotImplementedError``."""
-        cls._refuse()
-
-    @classmethod
-    def create_pair(cls) -> NoReturn:
-        """Raise ``NotImplementedError``."""
-        cls._refuse()
-
-    @classmethod
-    def _refuse(cls) -> NoReturn:
-        raise NotImplementedError(
-            f"{cls.__name__} is a kind of pipe that only Windows has; "
-            "use SocketStream.unix_connect or PipeStream"
-        )
-
-
-class Win32PipeStream(_WindowsStream):
-    """Anonymous pipes of Windows. Making one raises ``NotImplementedError``."""
-
-    __slots__ = ()
-
-
-class NamedPipeStream(_WindowsStream):
-    """Named pipes of Windows. Making one raises ``NotImplementedError``."""
-
-    __slots__ = ()
-
-    @classmethod
-    def create_server(cls, pipename: str, connect: bool = True) -> NoReturn:
-        """Raise ``NotImplementedError``."""
-        cls._refuse()
-
-    @classmethod
-    def create_client(cls, pipename: str) -> NoReturn:
-        """Raise ``NotImplementedError``."""
-        cls._refuse()
-
-
-def _wait(descriptor: int, mode: str, seconds: float | None) -> bool:
-    """Wait until a descriptor can be read or written, or has failed; whether that happened."""
-    poller = poll()
-    try:
-        poller.register(descriptor, mode)
-    except ValueError as error:
-        # A socket that was closed without the stream has the descriptor -1.
-        raise select_error(str(error)) from None
-    return bool(poller.poll(seconds))
-
-
-def _collect(stream: Stream, count: int, receive: Callable[[int], bytes]) -> bytes:
-    """Receive exactly ``count`` bytes. ``receive`` is told how many are wanted at most."""
-    part = receive(count) if count > 0 else b""
-    if len(part) == count:
-        return part
-    # One buffer: a peer that sends byte by byte must not cost an object for each.
-    buffer = BytesIO()
-    while part:
-        buffer.write(part)
-        count -= len(part)
-        if count <= 0:
-            return buffer.getvalue()
-        part = receive(count)
-    stream.close()
-    raise EOFError("connection closed by peer")
-
-
-def _chunks(data: bytes, size: int) -> Iterator[bytes]:
-    """The data in parts of up to ``size`` bytes; short data itself, not a copy."""
-    return (data[start : start + size] for start in range(0, len(data), size))
-
-
-def _timed_out(error: Exception) -> bool:
-    """Whether the socket's own time-out passed; when TCP gave up there is an error number."""
-    return isinstance(error, TimeoutError) and error.errno is None
-
-
-def _would_block(error: Exception, mode: str) -> str | None:
-    """What a non-blocking socket waits for; ``None`` if the error is another one."""
-    if isinstance(error, BlockingIOError):
-        return mode
-    # TLS may have to read for a write, and the converse. If there is a TLS socket, ssl is loaded.
-    ssl = sys.modules.get("ssl")
-    if ssl is not None and isinstance(error, ssl.SSLWantReadError):
-        return "r"
-    if ssl is not None and isinstance(error, ssl.SSLWantWriteError):
-        return "w"
-    return None
 
 
 def _stop_engine(stream: SocketStream | PipeStream) -> bool:

@@ -161,7 +161,9 @@ def _get_exception_class(cls: type[BaseException]) -> type[BaseException]:
         __repr__ = __str__
 
     Derived.__name__ = cls.__name__
-    Derived.__module__ = getattr(cls, "__module__", None)  # type: ignore[assignment]
+    # A class can be without a module.
+    module: Any = getattr(cls, "__module__", None)
+    Derived.__module__ = module
     _remember(_exception_classes_cache, cls, Derived)
     return Derived
 

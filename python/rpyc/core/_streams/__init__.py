@@ -1,0 +1,1 @@
+"""The parts of :mod:`rpyc.core.stream`, which is their public place."""
