@@ -18,11 +18,23 @@ class Thing:
     """Goes by reference."""
 
 
+class Lingering:
+    """Its finalizer takes as long as it is made to."""
+
+    def __init__(self, gate: threading.Event, gone: threading.Event) -> None:
+        self.gate, self.gone = gate, gone
+
+    def __del__(self) -> None:
+        self.gate.wait(PATIENCE)
+        self.gone.set()
+
+
 class Service(rpyc.Service):
     """Quick handlers, and one that takes as long as it is made to."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.finalizer = threading.Event()
         self.noted: list[int] = []
         self.things: weakref.WeakSet[Thing] = weakref.WeakSet()
 
@@ -37,6 +49,10 @@ class Service(rpyc.Service):
 
     def exposed_call(self, function: Any) -> Any:
         return function()
+
+    def exposed_lingering(self) -> Lingering:
+        self.finalizer = threading.Event()
+        return Lingering(self.gate, self.finalizer)
 
     def exposed_make(self) -> Thing:
         thing = Thing()
@@ -69,6 +85,24 @@ def test_no_answer_waits_behind_a_slow_handler(
         assert not last.ready
         service.gate.set()
         assert last.value is True
+
+
+@pytest.mark.parametrize("quick", [1, 7, 40])
+def test_no_answer_waits_behind_a_slow_finalizer(rig: Rig, service: Service, quick: int) -> None:
+    """The object dies with the release of its proxy, which arrives together with calls."""
+    conn = rig.connect(rig.serve(service))
+    same, make = rpyc.async_(conn.root.same), conn.root.lingering
+    for _ in range(5):
+        service.gate.clear()
+        lingering = make()
+        results = [same(n) for n in range(quick)]
+        del lingering
+        for n, result in enumerate(results):
+            result.wait(PATIENCE / 2)
+            assert result.value == n
+        assert not service.finalizer.is_set()
+        service.gate.set()
+        assert service.finalizer.wait(PATIENCE)
 
 
 def test_a_handler_that_calls_back_sends_what_is_finished(rig: Rig, service: Service) -> None:

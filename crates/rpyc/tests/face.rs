@@ -178,3 +178,51 @@ fn a_wait_that_is_over_runs_no_callback_of_another_call() {
     assert!(client.serve(Duration::from_secs(10)).unwrap());
     assert_eq!(called.load(Ordering::SeqCst), 1);
 }
+
+/// Dropped as slowly as the other end of the channel says.
+struct Lingering(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Object for Lingering {
+    fn class_name(&self) -> Cow<'static, str> {
+        "test.Lingering".into()
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let gate = self.0.get_mut().unwrap();
+        gate.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+}
+
+#[test]
+fn no_answer_waits_behind_an_object_that_is_dropped_slowly() {
+    let (open, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(Some(gate));
+    let root = rpyc::function(move || {
+        let gate = gate.lock().unwrap().take();
+        gate.map_or(Value::Int(1), |gate| {
+            Value::Object(Arc::new(Lingering(std::sync::Mutex::new(gate))))
+        })
+    });
+    let Value::Object(root) = root else {
+        panic!("not an object: {root:?}");
+    };
+    let (client, server) = Connection::pair(None, Some(root)).unwrap();
+    let (root, lingering) = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| while server.serve(Duration::from_millis(100)).unwrap() {});
+        let root = client.root().unwrap();
+        let lingering = root.call(()).unwrap();
+        serving.join().unwrap();
+        (root, lingering)
+    });
+    // The call and the release are there together when the server looks again.
+    let answer = root.call_async(());
+    drop(lingering);
+    let serving = server.serve_in_thread().unwrap();
+    let answer = answer.wait_timeout(Duration::from_secs(5));
+    open.send(()).unwrap();
+    assert_eq!(answer.unwrap(), Value::Int(1));
+    client.close();
+    serving.join().unwrap().unwrap();
+}

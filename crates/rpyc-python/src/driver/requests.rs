@@ -37,6 +37,9 @@ impl<'py> PyDriver<'_, 'py> {
             if known {
                 self.push_none(seq)?;
                 self.link.pass_on();
+                if matches!(released, Released::Gone(_)) {
+                    self.send_due()?;
+                }
                 // The object may run its finalizer now, with no lock held and the role passed on.
                 drop(released);
                 return Ok(());
@@ -113,11 +116,17 @@ impl<'py> PyDriver<'_, 'py> {
     }
 
     fn perform(&self, request: Request<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        self.send_due()?;
+        Ok(dispatch::dispatch(&mut PyModel::new(self.conn), request)?)
+    }
+
+    /// Before code of the user runs, which can take long: what is finished must not wait behind it.
+    fn send_due(&self) -> PyResult<()> {
         if self.link.is_due() {
             self.link
                 .flush(&mut PyDriver::new(self.conn, self.link), None)?;
         }
-        Ok(dispatch::dispatch(&mut PyModel::new(self.conn), request)?)
+        Ok(())
     }
 
     /// Answers with None a request whose answer no call waits for.

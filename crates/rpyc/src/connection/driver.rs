@@ -154,7 +154,7 @@ impl Role for BlockingDriver<'_> {
     }
 
     /// A method can run for long: what is finished must not wait behind it.
-    fn before_call(&mut self) {
+    fn before_user_code(&mut self) {
         if let Some(link) = self.link().filter(|link| link.is_due()) {
             // At the link's end the next wait says so.
             let _ = link.flush(self, None);

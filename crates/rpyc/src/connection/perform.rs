@@ -26,8 +26,8 @@ pub(crate) trait Role {
     /// Lets others handle the messages that follow.
     fn pass_on(&mut self);
 
-    /// A method is about to run.
-    fn before_call(&mut self);
+    /// A method is about to run, or an object to be dropped.
+    fn before_user_code(&mut self);
 }
 
 /// An encoded sequence number of the peer's. Longer ones than RPyC gives are allowed.
@@ -125,6 +125,9 @@ impl Peer {
             if !matches!(released, Released::Unknown) {
                 self.reply_to_release(&seq);
                 role.pass_on();
+                if matches!(released, Released::Gone(_)) {
+                    role.before_user_code();
+                }
                 // The object is dropped now, with no lock held.
                 drop(released);
                 return Ok(Handled::Done);
@@ -149,7 +152,7 @@ impl Peer {
             }
         };
         role.pass_on();
-        role.before_call();
+        role.before_user_code();
         let performing = Performing::begin(self, &seq);
         let outcome = guarded(
             || match dispatch::dispatch(&mut Model::new(self), request) {

@@ -73,7 +73,7 @@ struct Pace {
     unclocked: u32,
     /// When something was queued last that nobody waits for, and how often in a row that was near.
     last_unhurried: Option<Instant>,
-    unhurried: u32,
+    near: u32,
 }
 
 impl Pace {
@@ -110,8 +110,8 @@ impl Pace {
         self.since.get_or_insert(now);
         let last = self.last_unhurried.replace(now);
         let near = last.is_some_and(|last| now.saturating_duration_since(last) < NEAR);
-        self.unhurried = if near { self.unhurried + 1 } else { 0 };
-        if self.unhurried < STREAK {
+        self.near = if near { self.near + 1 } else { 0 };
+        if self.near < STREAK {
             Due::Now
         } else if self.watched == Some(late::generation()) {
             self.quiet = 0;

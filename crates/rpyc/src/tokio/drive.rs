@@ -64,7 +64,7 @@ struct Task;
 impl Role for Task {
     fn pass_on(&mut self) {}
 
-    fn before_call(&mut self) {}
+    fn before_user_code(&mut self) {}
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
