@@ -57,6 +57,7 @@ mod reconnecting;
 mod registry;
 mod resolve;
 mod server;
+mod signal;
 #[cfg(not(loom))]
 mod sync;
 #[cfg(loom)]

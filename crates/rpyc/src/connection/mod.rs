@@ -273,9 +273,7 @@ impl Connection {
 
     /// Whether nothing is going on: no request is being performed, or waits to be, and nothing to be sent.
     pub(crate) fn is_quiet(&self) -> bool {
-        let link = self.0.wire.link();
-        self.0.performing.load(Ordering::Acquire) == 0
-            && link.is_none_or(|link| !link.has_input() && !link.has_unsent())
+        self.0.performing.load(Ordering::Acquire) == 0 && self.0.wire.is_quiet()
     }
 
     /// Whether messages wait to be sent.

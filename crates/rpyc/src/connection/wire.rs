@@ -95,6 +95,15 @@ impl Wire {
         }
     }
 
+    /// Whether nothing is received that was not handled, and nothing waits to be sent.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self {
+            Self::Blocking(link) => !link.has_input() && !link.has_unsent(),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.is_quiet(),
+        }
+    }
+
     pub(crate) fn end(&self) -> Option<Arc<End>> {
         match self {
             Self::Blocking(link) => link.end().cloned(),

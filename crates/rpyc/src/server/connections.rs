@@ -5,16 +5,20 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use rustix::net::Shutdown;
 
 use crate::connection::Connection;
+use crate::signal::Signal;
+
+/// How many connections are named in a text.
+const NAMED: usize = 8;
 
 /// All connections, from being accepted to their end.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     max: usize,
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 #[derive(Default)]
@@ -36,19 +40,24 @@ enum Door {
 }
 
 /// A connection.
-pub(super) enum Entry {
+pub(crate) enum Entry {
     /// It is being opened.
     Opening(Arc<OwnedFd>),
+    /// It is being opened by a task, which ends when the door is closed.
+    #[cfg(feature = "tokio")]
+    InTask,
     /// It is open.
     Open(Connection),
 }
 
 impl Entry {
     /// Closes it, without waiting.
-    pub(super) fn hang_up(self) {
+    pub(crate) fn hang_up(self) {
         match self {
             // The peer may be gone already.
             Self::Opening(socket) => drop(rustix::net::shutdown(&*socket, Shutdown::Both)),
+            #[cfg(feature = "tokio")]
+            Self::InTask => {}
             Self::Open(conn) => conn.hang_up(),
         }
     }
@@ -56,34 +65,36 @@ impl Entry {
     fn is_quiet(&self) -> bool {
         match self {
             Self::Opening(_) => true,
+            #[cfg(feature = "tokio")]
+            Self::InTask => true,
             Self::Open(conn) => conn.is_quiet(),
         }
     }
 }
 
 impl Connections {
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Signal::default(),
         }
     }
 
-    /// Lists a socket that was accepted, unless there are too many or the server stops.
-    pub(super) fn admit(&self, socket: Arc<OwnedFd>) -> Option<u64> {
+    /// Lists what was accepted, unless there are too many or the server stops.
+    pub(crate) fn admit(&self, entry: Entry) -> Option<u64> {
         let mut state = self.state.lock();
         if state.door != Door::Open || state.entries.len() >= self.max {
             return None;
         }
         let key = state.next;
         state.next += 1;
-        state.entries.insert(key, Entry::Opening(socket));
+        state.entries.insert(key, entry);
         Some(key)
     }
 
     /// Notes that a connection is open. `false`: the server stops, and it must be closed.
-    pub(super) fn opened(&self, key: u64, conn: &Connection) -> bool {
+    pub(crate) fn opened(&self, key: u64, conn: &Connection) -> bool {
         let before = match self.state.lock().entries.get_mut(&key) {
             Some(entry) => std::mem::replace(entry, Entry::Open(conn.clone())),
             None => return false,
@@ -102,38 +113,38 @@ impl Connections {
         self.state.lock().taken
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.state.lock().entries.len()
     }
 
-    pub(super) fn remove(&self, key: u64) {
+    pub(crate) fn remove(&self, key: u64) {
         let entry = self.state.lock().entries.remove(&key);
-        self.changed.notify_all();
+        self.changed.give();
         drop(entry);
     }
 
     /// Whether new connections are listed.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.state.lock().door == Door::Open
     }
 
     /// Lists no more.
-    pub(super) fn refuse(&self) {
+    pub(crate) fn refuse(&self) {
         let mut state = self.state.lock();
         if state.door == Door::Open {
             state.door = Door::Refusing;
         }
         drop(state);
-        self.changed.notify_all();
+        self.changed.give();
     }
 
     /// Lists no more, and empties the list.
-    pub(super) fn close(&self) -> Vec<Entry> {
+    pub(crate) fn close(&self) -> Vec<Entry> {
         let mut state = self.state.lock();
         state.door = Door::Closed;
         let entries = std::mem::take(&mut state.entries);
         drop(state);
-        self.changed.notify_all();
+        self.changed.give();
         entries.into_values().collect()
     }
 
@@ -151,9 +162,27 @@ impl Connections {
         taken
     }
 
+    /// Who they are, for texts; not all of many.
+    pub(super) fn names(&self) -> String {
+        let state = self.state.lock();
+        let name = |entry: &Entry| match entry {
+            Entry::Open(conn) => Some(conn.peer_name().to_owned()),
+            _ => None,
+        };
+        let mut names: Vec<_> = state.entries.values().filter_map(name).collect();
+        drop(state);
+        names.sort_unstable();
+        if names.len() > NAMED {
+            names.truncate(NAMED);
+            names.push("...".to_owned());
+        }
+        names.join(", ")
+    }
+
     /// Waits until one is removed.
     pub(super) fn wait_for_change(&self, timeout: Duration) {
-        self.changed.wait_for(&mut self.state.lock(), timeout);
+        let deadline = Instant::now() + timeout;
+        self.changed.wait_until(&mut self.state.lock(), deadline);
     }
 
     /// Waits until the list is closed, for this long at most.
@@ -161,7 +190,7 @@ impl Connections {
         let deadline = Instant::now() + timeout;
         let mut state = self.state.lock();
         while state.door == Door::Open {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            if self.changed.wait_until(&mut state, deadline) {
                 return;
             }
         }
@@ -181,5 +210,18 @@ impl Connections {
         while !state.entries.is_empty() {
             self.changed.wait(&mut state);
         }
+    }
+    /// For tasks: until no more are listed.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn refused(&self) {
+        let look = || (!self.is_open()).then_some(());
+        self.changed.find(look).await;
+    }
+
+    /// For tasks: until the list is closed.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn closed(&self) {
+        let look = || (self.state.lock().door == Door::Closed).then_some(());
+        self.changed.find(look).await;
     }
 }

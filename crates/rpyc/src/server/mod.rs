@@ -17,6 +17,7 @@
 
 mod builder;
 mod connections;
+mod drain;
 mod listener;
 mod peer;
 mod pool;
@@ -24,7 +25,6 @@ mod registration;
 mod threaded;
 mod threads;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -36,7 +36,8 @@ use std::time::{Duration, Instant};
 use builder::Kind;
 pub use builder::ServerBuilder;
 pub(crate) use builder::Settings;
-use connections::Connections;
+pub(crate) use connections::{Connections, Entry};
+pub(crate) use drain::Drain;
 use listener::Accepted;
 #[cfg(feature = "tokio")]
 pub(crate) use listener::is_of_one_connection;
@@ -51,9 +52,7 @@ use crate::address::Address;
 use crate::opening::Entrance;
 
 /// How long [`Server::serve`] waits, after a stop, for threads that are still in a method.
-const LINGER: Duration = Duration::from_secs(5);
-/// How often a drain looks whether a connection has become quiet.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 /// How long accepting pauses when the process has no descriptor or thread left.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -181,23 +180,15 @@ impl Server {
 
     /// Stops gently: no new connections; requests that are running, or have arrived, are finished
     /// and answered; each connection is closed once it is quiet. After `timeout`,
-    /// [`stop`](Self::stop). Tells whether all was finished in time.
+    /// [`stop`](Self::stop). Tells whether all was finished in time; what was not is named in the log.
     pub fn drain(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
         self.0.listener.close();
-        self.0.connections.refuse();
-        let mut quiet = HashSet::new();
+        let mut drain = Drain::begin(&self.0.connections, timeout);
         let drained = loop {
-            for entry in self.0.connections.take_quiet(&mut quiet) {
-                entry.hang_up();
+            if let Some(drained) = drain.look(self.address()) {
+                break drained;
             }
-            if self.0.connections.count() == 0 {
-                break true;
-            }
-            if Instant::now() >= deadline {
-                break false;
-            }
-            self.0.connections.wait_for_change(LOOK);
+            self.0.connections.wait_for_change(drain.pause());
         };
         self.stop();
         drained
@@ -257,7 +248,7 @@ impl Shared {
     fn welcome(self: &Arc<Self>, socket: OwnedFd, peer: PeerInfo) -> io::Result<()> {
         let timeout = self.settings.handshake_timeout;
         let opening = Entrance::new(socket, timeout, Instant::now() + timeout);
-        let Some(key) = self.connections.admit(opening.socket()) else {
+        let Some(key) = self.connections.admit(Entry::Opening(opening.socket())) else {
             log::warn!(
                 "{}: {} was turned away: {} connections are open (ServerBuilder::max_connections)",
                 self.address(),

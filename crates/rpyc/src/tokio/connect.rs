@@ -45,7 +45,7 @@ impl Connector {
             };
             stream = introduced.map_err(|error| self.unsuccessful(&name, &error))?;
         }
-        AsyncConnection::begin(stream, name.clone(), config, self.root(), false)
+        AsyncConnection::begin(stream, name.clone(), config, self.root(), None)
             .map_err(|exception| refused_here(name, &exception))
     }
 

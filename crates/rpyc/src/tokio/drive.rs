@@ -21,6 +21,7 @@ use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ::tokio::time::Sleep;
 use bytes::Bytes;
 
+use super::place::Place;
 use super::wire::RuntimeWire;
 use crate::brine::BytesBuffer;
 use crate::connection::{Handled, Peer, Performing, Role, Seq, Wire, guarded};
@@ -82,8 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Drives until the connection ends. `keep`: the task keeps it alive.
-    pub(super) async fn run(mut self, keep: Option<Arc<Peer>>) {
+    /// Drives until the connection ends. `guest`: it is a server's, and the task keeps it alive.
+    pub(super) async fn run(mut self, guest: Option<(Arc<Peer>, Place)>) {
+        let (keep, place) = guest.unzip();
         let cause = poll_fn(|context| self.turn(context)).await;
         if let Some(peer) = self.peer.upgrade() {
             peer.finish(cause);
@@ -98,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await
         };
         let _ = ::tokio::time::timeout(Duration::from_secs(1), bye).await;
+        drop(place);
     }
 
     /// One turn: handle, write, read. Ready when the connection must end.
@@ -176,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return Ok(false);
             };
             if !std::mem::replace(&mut looked, true) {
+                wire.note_busy();
                 // What follows may give up what comes before it.
                 self.inbox.absorb();
                 self.inbox.show_new(|payload| peer.look_at(payload));

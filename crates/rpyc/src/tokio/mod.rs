@@ -1,8 +1,11 @@
 //! Connections that a tokio runtime drives.
 
 mod connect;
+mod door;
 mod drive;
+mod incoming;
 mod opening;
+mod place;
 mod result;
 mod server;
 mod stream;
@@ -20,6 +23,7 @@ pub use server::AsyncServer;
 pub(crate) use wire::RuntimeWire;
 
 use self::drive::Driver;
+use self::place::Place;
 use self::stream::{Socket, Stream};
 use crate::config::Config;
 use crate::connect::Connector;
@@ -74,24 +78,24 @@ impl AsyncConnection {
         config: Config,
         root: Arc<dyn Object>,
     ) -> Result<Self, Exception> {
-        Self::drive(stream, peer.into(), config, root, false, false)
+        Self::drive(stream, peer.into(), config, root, false, None)
     }
 
-    /// A connection over a socket that was opened. `keep`: its task keeps it alive.
+    /// A connection over a socket that was opened. `place`: it is a server's, and its task keeps it alive.
     fn begin(
         stream: Stream,
         peer: String,
         config: Config,
         root: Arc<dyn Object>,
-        keep: bool,
+        place: Option<Place>,
     ) -> Result<Self, Exception> {
         let local = stream.is_local();
         match stream {
             // Nothing to ask at each turn.
             Stream::Plain(Socket::Tcp(socket)) => {
-                Self::drive(socket, peer, config, root, local, keep)
+                Self::drive(socket, peer, config, root, local, place)
             }
-            other => Self::drive(other, peer, config, root, local, keep),
+            other => Self::drive(other, peer, config, root, local, place),
         }
     }
 
@@ -101,13 +105,13 @@ impl AsyncConnection {
         config: Config,
         root: Arc<dyn Object>,
         local: bool,
-        keep: bool,
+        place: Option<Place>,
     ) -> Result<Self, Exception> {
         let wire = RuntimeWire::new(&config.limits, local);
         let conn = Connection::begin(Wire::Runtime(wire), peer, config, root)?;
         let driver = Driver::new(stream, conn.peer());
-        let kept = keep.then(|| Arc::clone(conn.peer()));
-        ::tokio::spawn(driver.run(kept));
+        let guest = place.map(|place| (Arc::clone(conn.peer()), place));
+        ::tokio::spawn(driver.run(guest));
         Ok(Self(conn))
     }
 

@@ -5,34 +5,45 @@
 //! One task, the one in [`AsyncServer::serve`], accepts. Whatever a peer can draw out is not its concern:
 //! a handshake is a task of a set that it owns, with a time limit, and ends with it. A connection that is
 //! open is driven by a task of its own, which keeps it, and outlives the server.
+//!
+//! A connection is listed from being accepted to the end of its task, in the list that servers with threads
+//! have, too: what limits their number, what a stop goes through and what a drain waits for is the same.
+//! A drain learns from the task whether a connection is quiet (`RuntimeWire::is_quiet`): it has it look once
+//! more, and the task says so by going to sleep.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use ::tokio::net::{TcpListener, UnixListener};
+use ::tokio::sync::mpsc;
 use ::tokio::task::{JoinSet, spawn_blocking};
+use ::tokio::time::{sleep, timeout};
 
-use super::AsyncConnection;
-use super::opening::{Limit, in_thread};
-use super::stream::{Socket, Stream};
+use super::door::Door;
+use super::incoming::Incoming;
+use super::place::Place;
+use super::stream::Stream;
 use crate::address::Address;
-use crate::connection::{Connection, Peer, guarded};
 use crate::convert::IntoValue;
-use crate::error::{BindError, Exception};
+use crate::error::BindError;
 use crate::server::{
-    Listener, PeerInfo, Registration, Server, ServerBuilder, Settings, is_of_one_connection,
-    is_passing,
+    Connections, Drain, Entry, LINGER, Listener, PeerInfo, Registration, Server, ServerBuilder,
+    Settings, is_of_one_connection, is_passing,
 };
 
 /// How long accepting rests when the process has no descriptor or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A server whose connections are tasks of a tokio runtime; see [`AsyncConnection`].
+/// A server whose connections are tasks of a tokio runtime; see [`AsyncConnection`](super::AsyncConnection).
+///
+/// Clones are the same server. It listens from being bound on, so a client can connect at once; connections
+/// are served once [`serve`](Self::serve) runs.
 ///
 /// It is made by [`bind`](Self::bind), or with more settings by
 /// [`ServerBuilder::bind_async`]: TLS, authentication, limits.
@@ -57,9 +68,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Ok(())
 /// # }
 /// ```
-pub struct AsyncServer {
-    listener: Listener,
+#[derive(Clone)]
+pub struct AsyncServer(Arc<Shared>);
+
+/// What the tasks of a server share.
+struct Shared {
     settings: Arc<Settings>,
+    listener: Listener,
+    connections: Arc<Connections>,
+    serving: AtomicBool,
 }
 
 impl AsyncServer {
@@ -80,62 +97,152 @@ impl AsyncServer {
 
     /// Where it listens. A port 0 was replaced by the one that the system chose.
     #[must_use]
-    pub const fn address(&self) -> &Address {
-        self.listener.address()
+    pub fn address(&self) -> &Address {
+        self.0.listener.address()
     }
 
-    /// Accepts connections, for ever. Dropping the future ends that, and handshakes that are not done;
-    /// connections go on.
+    /// How many connections there are, those that are still being opened included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.connections.count()
+    }
+
+    /// Accepts connections until [`stop`](Self::stop) or [`drain`](Self::drain) is called; then waits until
+    /// the connections' tasks have ended, for five seconds at most.
+    ///
+    /// Dropping the future closes the door, and ends handshakes that are not done; connections go on.
     ///
     /// # Errors
-    /// The listening socket failed.
+    /// The server serves already, or has served; the listening socket failed, and the server has stopped.
     pub async fn serve(self) -> io::Result<()> {
-        self.run(&mut Guests::default()).await
-    }
-
-    /// Accepts connections until `stop` is ready; then closes those that are left.
-    ///
-    /// # Errors
-    /// The listening socket failed; connections are closed then, too.
-    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let mut guests = Guests::default();
-        let outcome = {
-            let mut run = pin!(self.run(&mut guests));
-            let mut stop = pin!(stop);
-            poll_fn(|context| match stop.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Ok(())),
-                Poll::Pending => run.as_mut().poll(context),
-            })
-            .await
-        };
-        self.listener.close();
-        guests.close().await;
-        if let Some(registration) = self.settings.registration.clone() {
+        let shared = &*self.0;
+        if shared.serving.swap(true, Ordering::AcqRel) {
+            return Err(io::Error::other("the server serves already, or has served"));
+        }
+        let door = OpenDoor(shared);
+        // Each connection has a sender, and nothing is ever sent: when the last one is gone, so are they.
+        let (here, mut all_gone) = mpsc::channel(1);
+        let accepted = shared.run(here).await;
+        drop(door);
+        if accepted.is_err() {
+            self.stop();
+        }
+        if let Some(registration) = shared.settings.registration.clone() {
             let address = self.address().clone();
             // A registry that can't be told will find out by itself.
             let _ = spawn_blocking(move || registration.end(&address)).await;
         }
-        outcome
+        shared.connections.closed().await;
+        let _ = timeout(LINGER, all_gone.recv()).await;
+        accepted
     }
 
-    async fn run(&self, guests: &mut Guests) -> io::Result<()> {
-        let Some(registration) = &self.settings.registration else {
-            return self.accept(guests).await;
-        };
-        let mut accept = pin!(self.accept(guests));
-        let mut register = pin!(keep_registered(registration, self.address()));
+    /// [`serve`](Self::serve), and [`stop`](Self::stop) when `stop` is ready. For a gentle end, have it wait for
+    /// a [`drain`](Self::drain) of a clone.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let server = self.clone();
+        let mut serve = pin!(self.serve());
+        let mut stop = pin!(stop);
+        let mut stopped = false;
         poll_fn(|context| {
-            let _: Poll<()> = register.as_mut().poll(context);
+            if !stopped && stop.as_mut().poll(context).is_ready() {
+                stopped = true;
+                server.stop();
+            }
+            serve.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Stops: no new connections, and all connections are closed. Methods that are running go on,
+    /// but nobody gets their results. A socket file is removed.
+    pub fn stop(&self) {
+        self.0.listener.close();
+        for entry in self.0.connections.close() {
+            entry.hang_up();
+        }
+    }
+
+    /// Stops gently: no new connections; requests that are running, or have arrived, are finished
+    /// and answered; each connection is closed once it is quiet. After `timeout`,
+    /// [`stop`](Self::stop). Tells whether all was finished in time; what was not is named in the log.
+    ///
+    /// Asynchronous methods count as running until they are done. After it, [`serve`](Self::serve) returns:
+    /// whoever shuts the runtime down awaits that first. Dropping the future leaves the door closed, and the
+    /// connections to themselves.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = rpyc::AsyncServer::bind("127.0.0.1:0", |_| rpyc::function(|x: i64| 2 * x)).await?;
+    /// let serving = tokio::spawn(server.clone().serve());
+    ///
+    /// let conn = rpyc::AsyncConnection::connect(&server.address().to_string()).await?;
+    /// let double = conn.root_async().await?;
+    /// let call = double.call_async((21,));
+    /// let drained = server.drain(Duration::from_secs(10)).await;
+    /// serving.await??;
+    ///
+    /// assert!(drained);
+    /// assert_eq!(call.await?.extract::<i64>()?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn drain(&self, timeout: Duration) -> bool {
+        self.0.listener.close();
+        let mut drain = Drain::begin(&self.0.connections, timeout);
+        let drained = loop {
+            // Before the first look, too: it is when the runtime sleeps that it learns what has arrived.
+            sleep(drain.pause()).await;
+            if let Some(drained) = drain.look(self.address()) {
+                break drained;
+            }
+        };
+        self.stop();
+        drained
+    }
+}
+
+impl Shared {
+    /// Until the door is closed.
+    async fn run(&self, here: mpsc::Sender<Infallible>) -> io::Result<()> {
+        let accept = async {
+            match self.accept(here).await {
+                // It was closed under who accepts.
+                Err(_) if !self.connections.is_open() => Ok(()),
+                outcome => outcome,
+            }
+        };
+        let register = async {
+            match &self.settings.registration {
+                Some(registration) => keep_registered(registration, self.address()).await,
+                None => pending().await,
+            }
+        };
+        let (mut accept, mut register) = (pin!(accept), pin!(register));
+        let mut refused = pin!(self.connections.refused());
+        poll_fn(|context| {
+            if refused.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let _: Poll<Infallible> = register.as_mut().poll(context);
             accept.as_mut().poll(context)
         })
         .await
     }
 
-    async fn accept(&self, guests: &mut Guests) -> io::Result<()> {
+    async fn accept(&self, here: mpsc::Sender<Infallible>) -> io::Result<()> {
         let incoming = Incoming::of(&self.listener)?;
+        // They end with this future.
+        let mut handshakes = JoinSet::new();
         loop {
             let accepted = poll_fn(|context| {
-                guests.poll_handshakes(context);
+                while let Poll::Ready(Some(_)) = handshakes.poll_join_next(context) {}
                 incoming.poll_accept(&self.listener, context)
             });
             let (socket, peer) = match accepted.await {
@@ -144,31 +251,46 @@ impl AsyncServer {
                 // The socket stays in the queue: without a pause this would spin.
                 Err(error) if is_passing(&error) => {
                     log::error!("{}: can't accept for now: {error}", self.address());
-                    ::tokio::time::sleep(PAUSE).await;
+                    sleep(PAUSE).await;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            if guests.count(self.settings.max_connections) >= self.settings.max_connections {
+            let Some(key) = self.connections.admit(Entry::InTask) else {
                 log::warn!(
                     "{}: {} was turned away: {} connections are open \
                      (ServerBuilder::max_connections)",
                     self.address(),
                     peer.name(),
-                    self.settings.max_connections
+                    self.connections.count()
                 );
                 continue;
-            }
+            };
+            let place = Place::new(Arc::clone(&self.connections), key, here.clone());
             let door = Door {
                 settings: Arc::clone(&self.settings),
                 address: self.address().clone(),
             };
             if self.settings.has_handshake() {
-                guests.opening.spawn(door.open(socket, peer));
+                handshakes.spawn(door.open(socket, peer, place));
             } else {
-                guests.open.extend(door.begin(Stream::Plain(socket), &peer));
+                door.begin(Stream::Plain(socket), &peer, place);
             }
         }
+    }
+
+    fn address(&self) -> &Address {
+        self.listener.address()
+    }
+}
+
+/// Closed when the server is not served any more, for whatever reason.
+struct OpenDoor<'a>(&'a Shared);
+
+impl Drop for OpenDoor<'_> {
+    fn drop(&mut self) {
+        self.0.listener.close();
+        self.0.connections.refuse();
     }
 }
 
@@ -194,178 +316,32 @@ impl ServerBuilder {
             Ok((settings, Listener::bind(&address)?))
         });
         let (settings, listener) = bound.await.unwrap_or(Err(failed))?;
-        Ok(AsyncServer {
-            listener,
+        Ok(AsyncServer(Arc::new(Shared {
+            connections: Arc::new(Connections::new(settings.max_connections)),
             settings: Arc::new(settings),
-        })
-    }
-}
-
-/// The connections of a server.
-#[derive(Default)]
-struct Guests {
-    /// Those that are being opened.
-    opening: JoinSet<Option<Weak<Peer>>>,
-    /// Those that are open, or were.
-    open: Vec<Weak<Peer>>,
-}
-
-impl Guests {
-    /// How many there are. Those that have left are looked for only if it matters.
-    fn count(&mut self, max: usize) -> usize {
-        if self.opening.len() + self.open.len() >= max || self.open.len() == self.open.capacity() {
-            self.open.retain(|peer| peer.strong_count() > 0);
-        }
-        self.opening.len() + self.open.len()
-    }
-
-    /// Notes the ends of handshakes. The task is woken by the next one.
-    fn poll_handshakes(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some(done)) = self.opening.poll_join_next(context) {
-            self.open.extend(done.ok().flatten());
-        }
-    }
-
-    /// Closes all.
-    async fn close(mut self) {
-        self.opening.abort_all();
-        while let Some(done) = self.opening.join_next().await {
-            self.open.extend(done.ok().flatten());
-        }
-        for peer in self.open.iter().filter_map(Weak::upgrade) {
-            Connection::of(peer).close();
-        }
-    }
-}
-
-/// What a connection has to pass.
-struct Door {
-    settings: Arc<Settings>,
-    address: Address,
-}
-
-impl Door {
-    /// Opens a connection, in a task. `None`: it is not served.
-    async fn open(self, socket: Socket, mut peer: PeerInfo) -> Option<Weak<Peer>> {
-        match self.shake_hands(socket, &mut peer).await {
-            Ok(stream) => self.begin(stream, &peer),
-            Err(error) => {
-                log::warn!("{}: {} was turned away: {error}", self.address, peer.name());
-                None
-            }
-        }
-    }
-
-    /// Makes sure who the peer is.
-    async fn shake_hands(&self, socket: Socket, peer: &mut PeerInfo) -> io::Result<Stream> {
-        let limit = Limit::from_now(self.settings.handshake_timeout);
-        let mut stream = self.secure(socket, peer, limit).await?;
-        let Some(authenticator) = &self.settings.authenticator else {
-            return Ok(stream);
-        };
-        if let Some(token) = authenticator.as_token() {
-            limit.hold(token.admit_over(&mut stream, peer)).await?;
-            return Ok(stream);
-        }
-        let (authenticator, mut known) = (Arc::clone(authenticator), peer.clone());
-        let (stream, known) = in_thread(stream, limit, move |opening| {
-            authenticator.admit(opening, &mut known)?;
-            Ok(known)
-        })
-        .await?;
-        *peer = known;
-        Ok(stream)
-    }
-
-    #[cfg(feature = "tls")]
-    async fn secure(
-        &self,
-        socket: Socket,
-        peer: &mut PeerInfo,
-        limit: Limit,
-    ) -> io::Result<Stream> {
-        let Some(config) = &self.settings.tls else {
-            return Ok(Stream::Plain(socket));
-        };
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
-        let secured = limit.hold(acceptor.accept(socket)).await?;
-        let stream = Stream::Tls(Box::new(secured.into()));
-        peer.set_certificate(stream.peer_certificate());
-        Ok(stream)
-    }
-
-    #[cfg(not(feature = "tls"))]
-    #[expect(clippy::unused_async, reason = "with TLS there is a handshake")]
-    async fn secure(&self, socket: Socket, _: &mut PeerInfo, _: Limit) -> io::Result<Stream> {
-        Ok(Stream::Plain(socket))
-    }
-
-    /// Makes the root object and the connection, which its task keeps. `None`: there is none.
-    fn begin(&self, stream: Stream, peer: &PeerInfo) -> Option<Weak<Peer>> {
-        let config = self.settings.config.clone();
-        // The factory is the user's code.
-        let begun =
-            guarded(|| (self.settings.service)(peer).map_err(Exception::from)).and_then(|root| {
-                AsyncConnection::begin(stream, peer.name().into(), config, root, true)
-            });
-        match begun {
-            Ok(conn) => Some(Arc::downgrade(conn.peer())),
-            Err(exception) => {
-                log::error!("{}: {}: {exception}", self.address, peer.name());
-                None
-            }
-        }
+            listener,
+            serving: AtomicBool::new(false),
+        })))
     }
 }
 
 /// Registers again and again.
-async fn keep_registered(registration: &Registration, address: &Address) {
+async fn keep_registered(registration: &Registration, address: &Address) -> Infallible {
     let mut complained = false;
     loop {
         let (registration, address) = (registration.clone(), address.clone());
         let round = spawn_blocking(move || registration.renew(&address, complained));
         let Ok((pause, failed)) = round.await else {
-            return;
+            // The runtime is being shut down.
+            return pending().await;
         };
         complained = failed;
-        ::tokio::time::sleep(pause).await;
+        sleep(pause).await;
     }
 }
 
-/// The listener as the runtime watches it.
-enum Incoming {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Incoming {
-    fn of(listener: &Listener) -> io::Result<Self> {
-        let socket = listener.non_blocking()?;
-        Ok(match listener.address() {
-            Address::Unix(_) => Self::Unix(UnixListener::from_std(socket.into())?),
-            _ => Self::Tcp(TcpListener::from_std(socket.into())?),
-        })
-    }
-
-    fn poll_accept(
-        &self,
-        listener: &Listener,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<(Socket, PeerInfo)>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_accept(context).map(|accepted| {
-                let (socket, address) = accepted?;
-                Ok((Socket::tcp(socket)?, listener.peer(Some(address))))
-            }),
-            Self::Unix(socket) => socket
-                .poll_accept(context)
-                .map_ok(|(socket, _)| (Socket::Unix(socket), listener.peer(None))),
-        }
-    }
-}
-
-/// Stops listening. Connections go on.
-impl Drop for AsyncServer {
+/// The listening socket and its file go with the server.
+impl Drop for Shared {
     fn drop(&mut self) {
         self.listener.close();
     }
@@ -375,6 +351,7 @@ impl fmt::Debug for AsyncServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncServer")
             .field("address", self.address())
+            .field("connections", &self.connections())
             .finish_non_exhaustive()
     }
 }

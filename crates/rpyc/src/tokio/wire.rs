@@ -1,6 +1,6 @@
 //! The shared half of a connection that a runtime drives.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
@@ -21,6 +21,8 @@ pub(crate) struct RuntimeWire {
     outbox: Mutex<Outbox>,
     /// Asynchronous methods of ours that go on.
     running: AtomicUsize,
+    /// The task has handled something since it slept.
+    busy: AtomicBool,
     end: OnceLock<Arc<End>>,
     /// Woken at the end.
     ended: Mutex<Vec<Waker>>,
@@ -33,6 +35,8 @@ struct Outbox {
     bytes: usize,
     /// The task sleeps, and is to be woken by this.
     sleeper: Option<Waker>,
+    /// It does so because the stream takes no more.
+    blocked: bool,
     closed: bool,
 }
 
@@ -42,6 +46,7 @@ impl RuntimeWire {
             session: Mutex::new(Session::new(limits)),
             outbox: Mutex::default(),
             running: AtomicUsize::new(0),
+            busy: AtomicBool::new(false),
             end: OnceLock::new(),
             ended: Mutex::default(),
             local,
@@ -122,10 +127,31 @@ impl RuntimeWire {
         if outbox.closed || !(blocked || outbox.queue.frames.is_empty()) {
             return false;
         }
+        outbox.blocked = blocked;
         let before = outbox.sleeper.replace(waker.clone());
+        self.busy.store(false, Ordering::Release);
         drop(outbox);
         drop(before);
         true
+    }
+
+    /// The task is about to handle something.
+    pub(super) fn note_busy(&self) {
+        self.busy.store(true, Ordering::Release);
+    }
+
+    /// Whether the task has had nothing to do since it was asked before: all that was received is answered,
+    /// and the answers have left. It is woken to look again.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut outbox = self.outbox.lock();
+        let idle = !outbox.blocked && !self.busy.load(Ordering::Acquire) && self.running() == 0;
+        let sleeper = outbox.sleeper.take();
+        drop(outbox);
+        let slept = sleeper.is_some();
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        slept && idle
     }
 
     /// An asynchronous method goes on.
