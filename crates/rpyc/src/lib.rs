@@ -18,7 +18,7 @@
 //! | [`service`], [`Object`], [`function`], [`Iter`], [`ContextManager`] | what is served |
 //! | [`Server`], `AsyncServer` | accepting connections, a root object for each |
 //! | [`connect`], [`Connector`], [`Connection`], `AsyncConnection` | one end of a conversation |
-//! | [`ReconnectingClient`] | a connection that is made again when it was lost |
+//! | [`ReconnectingClient`], `AsyncReconnectingClient` | a connection that is made again when it was lost |
 //! | [`Netref`], [`proxy`], [`AsyncResult`] | using what the peer serves |
 //! | [`Value`], [`trait@FromValue`], [`trait@IntoValue`], [`Args`] | what travels |
 //! | [`enum@Error`], [`ConnectError`], [`Exception`] | what can go wrong |
@@ -88,6 +88,8 @@ pub use object::{
 };
 pub use opening::Opening;
 pub use pending::AsyncResult;
+#[cfg(feature = "tokio")]
+pub use reconnecting::AsyncReconnectingClient;
 pub use reconnecting::{ReconnectEvent, ReconnectingClient};
 pub use registry::{REGISTRY_PORT, RegistryClient, RegistryError, RegistryServer};
 pub use server::{PeerInfo, Server, ServerBuilder};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{ConnectError, Error};
 
-/// Why a [`ReconnectingClient`](crate::ReconnectingClient) has no connection.
+/// Why a [`ReconnectingClient`](crate::ReconnectingClient), or an `AsyncReconnectingClient`, has no connection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ReconnectError {
@@ -36,13 +36,13 @@ impl fmt::Display for ReconnectError {
                 last,
             } => write!(
                 f,
-                "the ReconnectingClient could not connect: {attempts} attempts in {:.1} seconds \
+                "the reconnecting client could not connect: {attempts} attempts in {:.1} seconds \
                  (its attempts and time_limit); the last one: {last}",
                 elapsed.as_secs_f64()
             ),
-            Self::Closed => f.write_str("the ReconnectingClient has been closed"),
+            Self::Closed => f.write_str("the reconnecting client has been closed"),
             Self::Connecting => {
-                f.write_str("a ReconnectingClient is used by what it calls to connect")
+                f.write_str("the reconnecting client is used by what it calls to connect")
             }
             Self::Root(error) => error.fmt(f),
         }

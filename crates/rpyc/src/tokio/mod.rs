@@ -11,6 +11,7 @@ mod server;
 mod stream;
 mod wire;
 
+use std::borrow::Borrow;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -144,6 +145,13 @@ impl AsyncConnection {
             self.0.end().map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+}
+
+/// The same connection, for what works with those of both kinds.
+impl Borrow<Connection> for AsyncConnection {
+    fn borrow(&self) -> &Connection {
+        &self.0
     }
 }
 
