@@ -7,17 +7,23 @@
 //! and requests that follow it are not held up. Answers are queued and leave together at the end of a
 //! turn, or after [`HOLD`] if methods take that long.
 //!
+//! A peer may send without a pause. So a turn has bounds: how many messages it handles, how long it does so,
+//! and how often it receives. Then the task gives way, and not just to tasks that are ready: the runtime
+//! looks at its clock and its sockets before it goes on.
+//!
 //! A connection at rest holds no memory for receiving: the buffer belongs to the worker thread, and
 //! is lent to whoever reads.
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::task::coop::has_budget_remaining;
+use ::tokio::task::yield_now;
 use ::tokio::time::Sleep;
 use bytes::Bytes;
 
@@ -33,6 +39,10 @@ use crate::value::Value;
 
 /// Messages handled before the task lets others run.
 const TURN: usize = 128;
+/// How long it handles messages before that, unless a single one takes longer.
+const SPAN: Duration = Duration::from_millis(1);
+/// How often it receives before that.
+const RECEIVES: usize = 32;
 /// How long a finished answer may wait for others to leave with it.
 const HOLD: Duration = Duration::from_micros(500);
 /// With this many bytes of answers waiting to be sent, no more requests are handled.
@@ -57,6 +67,31 @@ pub(super) struct Driver<S> {
     heard: u64,
     /// When something is due for signs of life, and how often.
     timer: Option<(Duration, Pin<Box<Sleep>>)>,
+}
+
+/// What a turn has taken so far.
+#[derive(Default)]
+struct Spent {
+    /// When its first message was handled.
+    began: Option<Instant>,
+    /// How long it has handled messages, and how many.
+    time: Duration,
+    messages: usize,
+    receives: usize,
+}
+
+impl Spent {
+    /// A message was handled. Tells how long the turn takes already.
+    fn note_message(&mut self, began: Instant) -> Duration {
+        self.messages += 1;
+        self.time = began.elapsed();
+        self.time
+    }
+
+    /// Whether it is the turn of others.
+    fn is_enough(&self) -> bool {
+        self.messages >= TURN || self.receives >= RECEIVES || self.time > SPAN
+    }
 }
 
 /// In a task, methods run in the order of their requests, and nobody else can read.
@@ -105,6 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// One turn: handle, write, read. Ready when the connection must end.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<EndCause> {
+        let mut spent = Spent::default();
         loop {
             let Some(peer) = self.peer.upgrade() else {
                 return Poll::Ready(EndCause::Closed);
@@ -112,10 +148,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let Wire::Runtime(wire) = peer.wire() else {
                 return Poll::Ready(EndCause::Closed);
             };
-            let more = match self.handle(&peer, wire, context) {
-                Ok(more) => more,
-                Err(cause) => return Poll::Ready(cause),
-            };
+            if let Err(cause) = self.handle(&peer, wire, &mut spent, context) {
+                return Poll::Ready(cause);
+            }
             if let Some(pause) = peer.heartbeat.pause()
                 && let Err(cause) = self.tend(&peer, wire, pause, context)
             {
@@ -131,10 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
-            if more {
+            if spent.is_enough() {
                 // Others first: this connection could go on for ever.
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+                return give_way(context);
             }
             if choked && self.queued <= HIGH_WATER {
                 // Messages may have been left for want of room: nothing else would wake this task.
@@ -143,7 +177,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if self.inbox.held() < self.backlog {
                 match self.read(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_stream()),
-                    Poll::Ready(Ok(_)) => continue,
+                    Poll::Ready(Ok(_)) => {
+                        spent.receives += 1;
+                        continue;
+                    }
                     // Many peers end without saying so in TLS. A message that is cut off is seen in the
                     // frames.
                     Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -153,6 +190,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     Poll::Pending => {}
                 }
             }
+            if !has_budget_remaining() {
+                // The runtime has cut the turn short: nobody knows whether there is something to receive.
+                return give_way(context);
+            }
             self.inbox.rest();
             if wire.sleep(context.waker(), !written) {
                 return Poll::Pending;
@@ -160,24 +201,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
     }
 
-    /// Handles complete messages. Tells whether the turn was over before they were.
+    /// Handles complete messages, until there are none or the turn is over.
     fn handle(
         &mut self,
         peer: &Arc<Peer>,
         wire: &RuntimeWire,
+        spent: &mut Spent,
         context: &mut Context<'_>,
-    ) -> Result<bool, EndCause> {
+    ) -> Result<(), EndCause> {
         let mut role = Task;
-        // When the first answer of this turn was queued.
+        // When the first answer was queued that has not left.
         let mut since = None;
         let mut looked = false;
-        for _ in 0..TURN {
+        while !spent.is_enough() {
             if wire.running() >= MAX_RUNNING || self.queued > HIGH_WATER {
-                return Ok(false);
+                return Ok(());
             }
             let Some(payload) = self.inbox.take().map_err(EndCause::Frame)? else {
-                return Ok(false);
+                return Ok(());
             };
+            let began = *spent.began.get_or_insert_with(Instant::now);
             if !std::mem::replace(&mut looked, true) {
                 wire.note_busy();
                 // What follows may give up what comes before it.
@@ -188,9 +231,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 go_on(peer, wire, seq, future);
             }
             if wire.end().is_some() {
-                return Ok(false);
+                return Ok(());
             }
-            if wire.has_output() && since.get_or_insert_with(Instant::now).elapsed() > HOLD {
+            let elapsed = spent.note_message(began);
+            if wire.has_output() && elapsed - *since.get_or_insert(elapsed) > HOLD {
                 since = None;
                 self.take_output(wire);
                 if let Poll::Ready(Err(error)) = self.write(context) {
@@ -198,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Shows and looks for signs of life, if it is time.
@@ -265,6 +309,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             EndCause::PeerClosed
         }
     }
+}
+
+/// Ends a turn that is not done. A task that merely wakes itself is run again dozens of times before a
+/// runtime of one thread looks at its timers.
+fn give_way(context: &mut Context<'_>) -> Poll<EndCause> {
+    let _: Poll<()> = pin!(yield_now()).poll(context);
+    Poll::Pending
 }
 
 /// Polls an asynchronous method once, in the order of the requests. If it is not done, it goes on in
