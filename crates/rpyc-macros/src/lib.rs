@@ -9,12 +9,14 @@
 //! | `proxy` | `#[rpyc::proxy]`: a trait to the client that implements it |
 //! | `exception` | `#[derive(rpyc::Error)]`: variants to classes of exceptions |
 //! | `values` | `#[derive(rpyc::FromValue, rpyc::IntoValue)]`: structs from and to values |
+//! | `conditions` | what is compiled, and what is not |
 //! | `options` | what stands in `#[rpyc(...)]`, and doc comments |
 //! | `types` | what a type looks like, as far as a macro can tell |
 //!
 //! Each of the first four is a function from a syntax tree to tokens or an error, so its tests need
 //! no compiler. An error points at what is wrong.
 
+mod conditions;
 mod exception;
 mod options;
 mod proxy;
@@ -56,6 +58,9 @@ use syn::parse_macro_input;
 /// `Reply`. An `async fn` goes on beside others on an asynchronous connection; a blocking one waits
 /// for it. The receiver is `&self`, or `self: Arc<Self>` where the method hands the object itself
 /// out.
+///
+/// A method that `#[cfg(...)]` takes out is neither listed nor reachable; options can be in a
+/// `#[cfg_attr(...)]`. Parameters can't depend on conditions: write the method twice.
 ///
 /// Doc comments go to the peer's `help()`. The class is `module.Type`, or what
 /// `#[rpyc::service(name = "shop.Calculator")]` says. The type can be returned and passed as a value
@@ -121,6 +126,9 @@ pub fn service(options: TokenStream, item: TokenStream) -> TokenStream {
 /// |---|---|
 /// | `#[rpyc(keyword)]` | goes by name; an `Option` that is `None` is left out |
 /// | `Args`, as the last one | more arguments: `*args, **kwargs` |
+///
+/// A method that `#[cfg(...)]` takes out of the trait is not implemented, either; options can be in a
+/// `#[cfg_attr(...)]`.
 ///
 /// The proxy is made of a `Netref` by `From`, of the root by `Connection::root_as`, and it is a
 /// value: methods can take and return proxies.

@@ -8,6 +8,7 @@ use syn::{
     FnArg, ItemTrait, Pat, ReceiverKind, ReturnType, Signature, TraitItem, TraitItemFn, Type,
 };
 
+use crate::conditions::{self, Reading};
 use crate::options::{Known, Options, check_name};
 use crate::types::{is_named, is_option};
 
@@ -105,26 +106,50 @@ fn proxy(item: &ItemTrait, methods: &[TokenStream]) -> TokenStream {
     }
 }
 
-/// The implementation of a method; `None` if the trait has one.
-fn method(function: &mut TraitItemFn) -> syn::Result<Option<TokenStream>> {
+/// The implementations of a method, one for each way to read its `cfg_attr`s; none if the trait has one.
+fn method(function: &mut TraitItemFn) -> syn::Result<Vec<TokenStream>> {
+    let readings = conditions::readings(&function.attrs)?;
+    conditions::remove_options(&mut function.attrs)?;
+    let original = function.sig.clone();
+    let has_body = function.default.is_some();
+    let mut methods = Vec::new();
+    for reading in readings {
+        function.sig = original.clone();
+        methods.extend(implementation(reading, &mut function.sig, has_body)?);
+    }
+    Ok(methods)
+}
+
+/// Leaves the signature as the trait is to have it.
+fn implementation(
+    reading: Reading,
+    signature: &mut Signature,
+    has_body: bool,
+) -> syn::Result<Option<TokenStream>> {
+    let Reading {
+        conditions,
+        mut attributes,
+    } = reading;
     let options = Options::take(
-        &mut function.attrs,
+        &mut attributes,
         &[
             Known::Flag("property"),
             Known::Flag("setter"),
             Known::Text("name"),
         ],
     )?;
-    let parameters = parameters(&mut function.sig)?;
-    if function.default.is_some() {
+    let parameters = parameters(signature)?;
+    if has_body {
         return Ok(None);
     }
-    check_signature(&function.sig)?;
-    let request = request(&options, &function.sig, &parameters)?;
-    let is_async = function.sig.asyncness.is_some();
-    let sent = send(&request, &parameters, is_async, function.sig.output.span());
-    let signature = plain_signature(&mut function.sig);
+    conditions::refuse_on_parameters(signature)?;
+    check_signature(signature)?;
+    let request = request(&options, signature, &parameters)?;
+    let is_async = signature.asyncness.is_some();
+    let sent = send(&request, &parameters, is_async, signature.output.span());
+    let signature = plain_signature(signature);
     Ok(Some(quote! {
+        #conditions
         #signature {
             #sent
         }

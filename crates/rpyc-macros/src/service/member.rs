@@ -8,6 +8,7 @@ use syn::{FnArg, GenericParam, ImplItemFn, ReceiverKind, ReturnType, Signature};
 
 use super::parameter::Parameter;
 use super::receiver_of;
+use crate::conditions::{self, Conditions, Reading};
 use crate::options::{Known, Options, check_name, docs};
 use crate::types::is_shared_self;
 
@@ -36,6 +37,8 @@ pub(super) enum Receiver {
 
 /// A method that peers reach, or that the connection calls.
 pub(super) struct Member {
+    /// When it is one: what is generated for it has the same.
+    pub(super) conditions: Conditions,
     pub(super) role: Role,
     /// The name that peers use.
     pub(super) name: String,
@@ -57,13 +60,38 @@ const ROLES: [(&str, Role); 5] = [
 ];
 
 impl Member {
-    /// Takes the options off a method and reads it; `None` if it stays private.
+    /// Takes the options off a method and reads it: one for each way to read its `cfg_attr`s; none if it
+    /// stays private.
     ///
     /// # Errors
     /// It can't be what the options say.
-    pub(super) fn take(function: &mut ImplItemFn) -> syn::Result<Option<Self>> {
+    pub(super) fn take(function: &mut ImplItemFn) -> syn::Result<Vec<Self>> {
+        let readings = conditions::readings(&function.attrs)?;
+        conditions::remove_options(&mut function.attrs)?;
+        let original = function.sig.clone();
+        let mut members = Vec::new();
+        for reading in readings {
+            let mut signature = original.clone();
+            if let Some(member) = Self::read(reading, &mut signature)? {
+                members.push(member);
+                // Without the options of its parameters.
+                function.sig = signature;
+            }
+        }
+        if members.is_empty() {
+            refuse_options(&mut function.sig)?;
+        }
+        Ok(members)
+    }
+
+    /// Reads a method, and takes the options off its parameters.
+    fn read(reading: Reading, signature: &mut Signature) -> syn::Result<Option<Self>> {
+        let Reading {
+            conditions,
+            mut attributes,
+        } = reading;
         let options = Options::take(
-            &mut function.attrs,
+            &mut attributes,
             &[
                 Known::Flag("exposed"),
                 Known::Flag("property"),
@@ -73,30 +101,30 @@ impl Member {
                 Known::Text("name"),
             ],
         )?;
-        let role = role(&options)?;
-        let Some(role) = role else {
-            refuse_options(&mut function.sig)?;
+        let Some(role) = role(&options)? else {
             return Ok(None);
         };
-        check_generics(&function.sig)?;
-        let is_async = function.sig.asyncness.is_some();
-        if let (Some(keyword), true) = (&function.sig.asyncness, role != Role::Exposed) {
+        check_generics(signature)?;
+        conditions::refuse_on_parameters(signature)?;
+        let is_async = signature.asyncness.is_some();
+        if let (Some(keyword), true) = (&signature.asyncness, role != Role::Exposed) {
             let text = "only `#[rpyc(exposed)]` methods can be async";
             return Err(syn::Error::new_spanned(keyword, text));
         }
-        let receiver = receiver(&function.sig, role)?;
-        let parameters = parameters(&mut function.sig)?;
+        let receiver = receiver(signature, role)?;
+        let parameters = parameters(signature)?;
         let member = Self {
+            conditions,
             role,
-            name: name(&options, role, &function.sig.ident)?,
-            ident: function.sig.ident.clone(),
-            doc: docs(&function.attrs),
-            output: output_of(&function.sig),
+            name: name(&options, role, &signature.ident)?,
+            ident: signature.ident.clone(),
+            doc: docs(&attributes),
+            output: output_of(signature),
             receiver,
             is_async,
             parameters,
         };
-        member.check_parameters(&function.sig)?;
+        member.check_parameters(signature)?;
         Ok(Some(member))
     }
 

@@ -33,6 +33,20 @@ use member::{Member, Receiver, Role};
 ///     }
 /// }
 /// ```
+///
+/// So is what is wrong with the methods that are compiled, of those with conditions.
+///
+/// ```compile_fail
+/// struct Service;
+/// #[rpyc::service]
+/// impl Service {
+///     #[rpyc(exposed)]
+///     fn f(&self) {}
+///     #[cfg(any(unix, not(unix)))]
+///     #[rpyc(name = "f")]
+///     fn g(&self) {}
+/// }
+/// ```
 #[cfg(doctest)]
 struct TypeErrors;
 
@@ -52,13 +66,15 @@ pub(crate) fn expand(options: TokenStream, mut block: ItemImpl) -> syn::Result<T
             members.extend(Member::take(function)?);
         }
     }
-    check_unique(&members)?;
+    let conflicts = conflicts(&members)?;
     let class = class_name(&options, &block.self_ty)?;
     let object = object(&block, &class, &members);
     let (generics, _, bounds) = block.generics.split_for_impl();
     let ty = &block.self_ty;
     Ok(quote! {
         #block
+
+        #conflicts
 
         #object
 
@@ -71,39 +87,61 @@ pub(crate) fn expand(options: TokenStream, mut block: ItemImpl) -> syn::Result<T
     })
 }
 
-/// One name must lead to one thing: a setter and its property share theirs.
-fn check_unique(members: &[Member]) -> syn::Result<()> {
-    for (index, member) in members.iter().enumerate() {
-        let twice = members.iter().take(index).find(|before| {
-            let is_setter = |member: &Member| member.role == Role::Setter;
-            let is_hook =
-                |member: &Member| matches!(member.role, Role::OnConnect | Role::OnDisconnect);
-            if is_hook(before) || is_hook(member) {
-                return before.role == member.role;
-            }
-            before.name == member.name && is_setter(before) == is_setter(member)
-        });
-        if twice.is_some() {
-            let text = match member.role {
-                Role::OnConnect => "a second on_connect".to_owned(),
-                Role::OnDisconnect => "a second on_disconnect".to_owned(),
-                _ => format!("`{}` is exposed twice", member.name),
-            };
-            return Err(syn::Error::new(member.ident.span(), text));
+/// One name must lead to one thing: a setter and its property share theirs. Where that depends on what is
+/// compiled, the compiler is told what would be wrong when.
+///
+/// # Errors
+/// What is wrong in any case.
+fn conflicts(members: &[Member]) -> syn::Result<TokenStream> {
+    let mut conflicts = TokenStream::new();
+    let mut note = |member: &Member, is_always: bool, when: TokenStream, text: String| {
+        let span = member.ident.span();
+        if is_always {
+            return Err(syn::Error::new(span, text));
         }
-        if member.role == Role::Setter
-            && !members
-                .iter()
-                .any(|other| other.role == Role::Property && other.name == member.name)
-        {
+        conflicts.extend(quote_spanned!(span=> #[cfg(#when)] ::std::compile_error!(#text);));
+        Ok(())
+    };
+    for (index, member) in members.iter().enumerate() {
+        let here = member.conditions.predicate();
+        for before in members.iter().take(index) {
+            if is_same(before, member) {
+                let text = match member.role {
+                    Role::OnConnect => "a second on_connect".to_owned(),
+                    Role::OnDisconnect => "a second on_disconnect".to_owned(),
+                    _ => format!("`{}` is exposed twice", member.name),
+                };
+                let there = before.conditions.predicate();
+                let is_always = before.conditions.is_empty() && member.conditions.is_empty();
+                note(member, is_always, quote!(all(#there, #here)), text)?;
+            }
+        }
+        if member.role != Role::Setter {
+            continue;
+        }
+        let is_its = |other: &&Member| other.role == Role::Property && other.name == member.name;
+        let properties: Vec<_> = members.iter().filter(is_its).collect();
+        if properties.iter().all(|other| !other.conditions.is_empty()) {
             let text = format!(
                 "a setter of `{0}` needs a `#[rpyc(property)]` named `{0}` in the same block",
                 member.name
             );
-            return Err(syn::Error::new(member.ident.span(), text));
+            let there = properties.iter().map(|other| other.conditions.predicate());
+            let when = quote!(all(#here, not(any(#(#there),*))));
+            note(member, properties.is_empty(), when, text)?;
         }
     }
-    Ok(())
+    Ok(conflicts)
+}
+
+/// Whether peers, or the connection, could not tell one from the other.
+fn is_same(one: &Member, other: &Member) -> bool {
+    let is_setter = |member: &Member| member.role == Role::Setter;
+    let is_hook = |member: &Member| matches!(member.role, Role::OnConnect | Role::OnDisconnect);
+    if is_hook(one) || is_hook(other) {
+        return one.role == other.role;
+    }
+    one.name == other.name && is_setter(one) == is_setter(other)
 }
 
 /// The class as peers see it: an expression of type `&'static str`.
@@ -139,19 +177,24 @@ fn object(block: &ItemImpl, class: &TokenStream, members: &[Member]) -> TokenStr
     });
     let of = |role: Role| members.iter().filter(move |member| member.role == role);
     let methods = of(Role::Exposed).map(|member| {
-        let name = &member.name;
+        let (conditions, name) = (&member.conditions, &member.name);
         match &member.doc {
-            Some(doc) => quote!(::rpyc::Method::documented(#name, #doc)),
-            None => quote!(::rpyc::Method::new(#name)),
+            Some(doc) => quote!(#conditions ::rpyc::Method::documented(#name, #doc)),
+            None => quote!(#conditions ::rpyc::Method::new(#name)),
         }
     });
-    let properties = of(Role::Property).map(|member| &member.name);
+    let properties = of(Role::Property).map(|member| {
+        let (conditions, name) = (&member.conditions, &member.name);
+        quote!(#conditions ::std::borrow::Cow::Borrowed(#name))
+    });
     let attribute = attribute(members);
     let set_attribute = set_attribute(members);
     let calls = calls(members);
     let on_connect = of(Role::OnConnect).map(|member| {
+        let conditions = &member.conditions;
         let call = member.call_with_connection();
         quote! {
+            #conditions
             fn on_connect(
                 &self,
                 conn: &::rpyc::Connection,
@@ -161,8 +204,10 @@ fn object(block: &ItemImpl, class: &TokenStream, members: &[Member]) -> TokenStr
         }
     });
     let on_disconnect = of(Role::OnDisconnect).map(|member| {
+        let conditions = &member.conditions;
         let call = member.call_with_connection();
         quote! {
+            #conditions
             fn on_disconnect(&self, conn: &::rpyc::Connection) {
                 let () = #call;
             }
@@ -177,10 +222,10 @@ fn object(block: &ItemImpl, class: &TokenStream, members: &[Member]) -> TokenStr
             }
             #doc
             fn methods(&self) -> ::std::vec::Vec<::rpyc::Method> {
-                ::std::vec![#(#methods),*]
+                ::std::vec::Vec::from([#(#methods),*])
             }
             fn properties(&self) -> ::std::vec::Vec<::std::borrow::Cow<'static, str>> {
-                ::std::vec![#(::std::borrow::Cow::Borrowed(#properties)),*]
+                ::std::vec::Vec::from([#(#properties),*])
             }
             #attribute
             #set_attribute
@@ -193,17 +238,18 @@ fn object(block: &ItemImpl, class: &TokenStream, members: &[Member]) -> TokenStr
 
 fn attribute(members: &[Member]) -> TokenStream {
     let arms = members.iter().filter_map(|member| {
-        let name = &member.name;
+        let (conditions, name) = (&member.conditions, &member.name);
         match member.role {
-            Role::Exposed => {
-                Some(quote!(#name => ::std::result::Result::Ok(::rpyc::Member::Method),))
-            }
+            Role::Exposed => Some(quote! {
+                #conditions
+                #name => ::std::result::Result::Ok(::rpyc::Member::Method),
+            }),
             Role::Property => {
                 let call = member.call_with_connection();
                 let read = quote_spanned! {member.output=>
                     ::rpyc::IntoOutcome::into_outcome(#call)
                 };
-                Some(quote!(#name => #read.map(::rpyc::Member::Value),))
+                Some(quote!(#conditions #name => #read.map(::rpyc::Member::Value),))
             }
             _ => None,
         }
@@ -229,10 +275,11 @@ fn set_attribute(members: &[Member]) -> Option<TokenStream> {
     let setters = members.iter().filter(|member| member.role == Role::Setter);
     let arms: Vec<_> = setters
         .map(|member| {
-            let name = &member.name;
+            let (conditions, name) = (&member.conditions, &member.name);
             let bind = member.bind();
             let call = member.call();
             quote! {
+                #conditions
                 #name => {
                     let args = ::rpyc::Args::new(::std::vec![value]);
                     match #bind {
@@ -268,10 +315,12 @@ fn calls(members: &[Member]) -> TokenStream {
     let exposed = || members.iter().filter(|member| member.role == Role::Exposed);
     let (shared, plain): (Vec<_>, Vec<_>) = exposed().partition(|member| member.is_shared());
     let arm = |member: &&Member| {
+        let conditions = &member.conditions;
         let name = LitStr::new(&member.name, member.ident.span());
         let bind = member.bind();
         let call = member.call();
         quote! {
+            #conditions
             #name => match #bind {
                 ::std::result::Result::Ok(bound) => #call,
                 ::std::result::Result::Err(error) => ::rpyc::Reply::raise(error),
@@ -279,11 +328,17 @@ fn calls(members: &[Member]) -> TokenStream {
         }
     };
     let plain = plain.iter().map(arm);
-    let names = shared.iter().map(|member| &member.name).collect::<Vec<_>>();
-    let elsewhere = (!names.is_empty())
-        .then(|| quote!(#(#names)|* => ::rpyc::Reply::raise(::rpyc::__macros::only_shared(name)),));
+    let elsewhere = shared.iter().map(|member| {
+        let (conditions, name) = (&member.conditions, &member.name);
+        quote! {
+            #conditions
+            #name => ::rpyc::Reply::raise(::rpyc::__macros::only_shared(name)),
+        }
+    });
+    let has_shared = !shared.is_empty();
+    let elsewhere = elsewhere.collect::<TokenStream>();
     let shared = shared.iter().map(arm);
-    let call_shared = (!names.is_empty()).then(|| {
+    let call_shared = has_shared.then(|| {
         quote! {
             fn call_shared(
                 self: ::std::sync::Arc<Self>,

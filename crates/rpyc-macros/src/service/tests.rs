@@ -178,3 +178,42 @@ fn what_is_not_marked_stays_private() {
     assert_eq!(expanded.matches("secret").count(), 1, "{expanded}");
     assert!(!expanded.contains("# [rpyc"), "{expanded}");
 }
+
+#[test]
+fn what_is_wrong_under_conditions_is_left_to_the_compiler() {
+    for (methods, condition, text) in [
+        (
+            "#[rpyc(exposed)] #[cfg(a)] fn f(&self) {} #[cfg(b)] #[rpyc(name = \"f\")] fn g(&self) {}",
+            "# [cfg (all (a , b))]",
+            "`f` is exposed twice",
+        ),
+        (
+            "#[rpyc(on_connect)] fn f(&self) {} #[cfg_attr(b, rpyc(on_connect))] fn g(&self) {}",
+            "# [cfg (all (all () , b))]",
+            "a second on_connect",
+        ),
+        (
+            "#[rpyc(property)] #[cfg(a)] fn x(&self) -> i64 { 1 } \
+             #[rpyc(setter)] #[cfg(b)] fn set_x(&self, x: i64) {}",
+            "# [cfg (all (b , not (any (a))))]",
+            "a setter of `x` needs",
+        ),
+    ] {
+        let block = syn::parse_str(&format!("impl Service {{ {methods} }}")).unwrap();
+        let expanded = expand(TokenStream::new(), block).unwrap().to_string();
+        let expected = format!("{condition} :: std :: compile_error ! (\"{text}");
+        assert!(expanded.contains(&expected), "{expanded}");
+    }
+}
+
+#[test]
+fn parameters_do_not_depend_on_conditions() {
+    for parameter in [
+        "#[cfg(unix)] x: i64",
+        "#[cfg_attr(unix, rpyc(default = 1))] x: i64",
+    ] {
+        let (text, place) = error(&format!("#[rpyc(exposed)] fn f(&self, {parameter}) {{}}"));
+        assert!(text.contains("write the method twice"), "{text}");
+        assert!(parameter.starts_with(&place), "{place}");
+    }
+}

@@ -2,6 +2,7 @@
 #![cfg(feature = "macros")]
 
 mod account;
+mod conditions;
 mod errors;
 mod proxy;
 mod service;
