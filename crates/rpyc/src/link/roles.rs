@@ -1,8 +1,14 @@
 //! Who reads.
 //!
-//! The role changes hands under one short lock. A thread is the leader from the moment it is made
-//! so, even while it still sleeps; whatever wakes it, it either leads or leaves, so the role is
-//! never lost.
+//! # Theory of operation
+//!
+//! One word tells who leads: a thread whose parker's address it is. While no other thread waits it is
+//! all there is to the role: to take it and to leave it is one step each. As soon as a thread has to
+//! wait, the word is marked, and from then on, until none waits, it changes under the lock of the list
+//! of those who do.
+//!
+//! A thread is the leader from the moment it is made so, even while it still sleeps; whatever wakes
+//! it, it either leads or leaves, so the role is never lost.
 
 use std::sync::Arc;
 
@@ -13,16 +19,20 @@ use crate::sync::{AtomicUsize, Mutex, Ordering};
 /// The read role of a link.
 #[derive(Debug, Default)]
 pub(super) struct Roles {
-    state: Mutex<State>,
+    /// Who leads, and [`CROWD`]. 0: nobody.
+    leader: AtomicUsize,
+    /// Threads that wait while another one leads, in order of arrival.
+    parked: Mutex<Vec<Arc<Parker>>>,
     /// Threads that want to know of each handled message.
     observers: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    leader: Option<Arc<Parker>>,
-    /// Threads that wait while another one leads, in order of arrival.
-    parked: Vec<Arc<Parker>>,
+/// The mark of a word while threads are parked. No address has it.
+const CROWD: usize = 1;
+const _: () = assert!(align_of::<Parker>() > CROWD);
+
+fn word(parker: &Arc<Parker>) -> usize {
+    Arc::as_ptr(parker).addr()
 }
 
 /// What a waiting thread does next.
@@ -46,72 +56,78 @@ impl Drop for Observer<'_> {
 impl Roles {
     /// Takes the role if it is free; otherwise the thread is listed among the parked.
     pub(super) fn turn(&self, me: &Arc<Parker>) -> Turn {
-        let mut state = self.state.lock();
-        let listed = state
-            .parked
-            .iter()
-            .position(|parker| Arc::ptr_eq(parker, me));
-        match &state.leader {
-            Some(leader) if !Arc::ptr_eq(leader, me) => {
-                if listed.is_none() {
-                    state.parked.push(Arc::clone(me));
-                }
-                return Turn::Follow;
+        if self.is_leader(me) || self.try_lead(me) {
+            return Turn::Lead;
+        }
+        chaos::pause();
+        let mut parked = self.parked.lock();
+        loop {
+            let leader = self.leader.load(Ordering::Relaxed);
+            // It may have been left since, or left to this thread.
+            if leader == 0 && self.try_lead(me) || leader & !CROWD == word(me) {
+                return Turn::Lead;
             }
-            Some(_) => {}
-            None => state.leader = Some(Arc::clone(me)),
+            let marked = leader & CROWD != 0;
+            if leader != 0 && (marked || self.change(leader, leader | CROWD).is_ok()) {
+                break;
+            }
         }
-        if let Some(place) = listed {
-            state.parked.remove(place);
+        if !parked.iter().any(|parker| Arc::ptr_eq(parker, me)) {
+            parked.push(Arc::clone(me));
         }
-        Turn::Lead
+        Turn::Follow
     }
 
     /// Takes the role if it is free.
     pub(super) fn try_lead(&self, me: &Arc<Parker>) -> bool {
-        let mut state = self.state.lock();
-        let free = state.leader.is_none();
-        if free {
-            state.leader = Some(Arc::clone(me));
-        }
-        free
+        self.change(0, word(me)).is_ok()
     }
 
     /// Neither leads nor waits any more. A role held goes to the first parked thread.
     pub(super) fn leave(&self, me: &Arc<Parker>) {
         chaos::pause();
-        let mut state = self.state.lock();
-        state.parked.retain(|parker| !Arc::ptr_eq(parker, me));
-        if state
-            .leader
-            .as_ref()
-            .is_some_and(|leader| Arc::ptr_eq(leader, me))
-        {
-            state.leader = if state.parked.is_empty() {
-                None
-            } else {
-                Some(state.parked.remove(0))
-            };
-            let next = state.leader.clone();
-            // Waking may run code of the face: not under the lock.
-            drop(state);
-            chaos::pause();
-            if let Some(next) = next {
-                next.unpark();
-            }
+        match self.change(word(me), 0) {
+            Ok(_) => return,
+            // Somebody else leads, or nobody, and no thread waits: neither does this one.
+            Err(leader) if leader & CROWD == 0 => return,
+            Err(_) => {}
+        }
+        let mut parked = self.parked.lock();
+        parked.retain(|parker| !Arc::ptr_eq(parker, me));
+        let leader = self.leader.load(Ordering::Relaxed);
+        if leader & CROWD == 0 {
+            // The last of those who waited has left meanwhile.
+            let _ = self.change(word(me), 0);
+            return;
+        }
+        let next = (leader & !CROWD == word(me) && !parked.is_empty()).then(|| parked.remove(0));
+        let leader = match &next {
+            Some(next) => word(next),
+            None if leader & !CROWD == word(me) => 0,
+            None => leader & !CROWD,
+        };
+        let crowd = if parked.is_empty() { 0 } else { CROWD };
+        self.leader.store(leader | crowd, Ordering::Release);
+        // Waking may run code of the face: not under the lock.
+        drop(parked);
+        chaos::pause();
+        if let Some(next) = next {
+            next.unpark();
         }
     }
 
     pub(super) fn is_leader(&self, me: &Arc<Parker>) -> bool {
-        self.state
-            .lock()
-            .leader
-            .as_ref()
-            .is_some_and(|leader| Arc::ptr_eq(leader, me))
+        self.leader.load(Ordering::Acquire) & !CROWD == word(me)
     }
 
     pub(super) fn is_taken(&self) -> bool {
-        self.state.lock().leader.is_some()
+        self.leader.load(Ordering::Acquire) != 0
+    }
+
+    /// Changes the word, if it is what is expected. If not, what it is.
+    fn change(&self, from: usize, to: usize) -> Result<usize, usize> {
+        self.leader
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed)
     }
 
     pub(super) fn observe(&self) -> Observer<'_> {
@@ -126,11 +142,10 @@ impl Roles {
         }
     }
 
-    /// Wakes all parked threads, and the leader: each looks at its condition again.
+    /// Wakes all parked threads: each looks at its condition again. The leader is awake, or about to
+    /// be woken by whoever made it so.
     pub(super) fn wake_all(&self) {
-        let state = self.state.lock();
-        let all: Vec<_> = state.parked.iter().chain(&state.leader).cloned().collect();
-        drop(state);
+        let all = self.parked.lock().clone();
         all.iter().for_each(|parker| parker.unpark());
     }
 }
