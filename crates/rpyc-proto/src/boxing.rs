@@ -37,9 +37,7 @@ fn put_at_depth<M: ObjectModel>(
     value: &M::Value,
     depth: usize,
 ) -> Result<(), M::Error> {
-    if depth > MAX_DEPTH {
-        return Err(ProtocolError::Decode(DecodeError::TooDeep).into());
-    }
+    check_depth(depth)?;
     let mark = out.mark();
     put_label(out, Label::Value);
     if model.write_plain(value, out)? {
@@ -90,7 +88,7 @@ pub fn take_args<M: ObjectModel>(
         Label::Value => {
             let start = reader.position();
             if let Token::Tuple(count) = reader.token().map_err(ProtocolError::from)? {
-                return reader.items(count, |reader| model.read_plain(reader));
+                return reader.items(count, |reader, items| model.read_item(reader, items));
             }
             reader.rewind(start);
             model.read_plain(reader)?
@@ -148,10 +146,19 @@ fn take_at_depth<M: ObjectModel>(
     reader: &mut Reader<'_, M::Bulk>,
     depth: usize,
 ) -> Result<M::Value, M::Error> {
-    if depth > MAX_DEPTH {
-        return Err(ProtocolError::Decode(DecodeError::TooDeep).into());
-    }
-    match take_label(reader)? {
+    check_depth(depth)?;
+    let label = take_label(reader)?;
+    take_content(model, reader, label, depth)
+}
+
+/// Reads a boxed value behind its label.
+fn take_content<M: ObjectModel>(
+    model: &mut M,
+    reader: &mut Reader<'_, M::Bulk>,
+    label: Label,
+    depth: usize,
+) -> Result<M::Value, M::Error> {
+    match label {
         Label::Value => model.read_plain(reader),
         Label::Tuple => {
             let items = take_items(model, reader, depth)?;
@@ -175,11 +182,23 @@ fn take_items<M: ObjectModel>(
 ) -> Result<Vec<M::Value>, M::Error> {
     let at = reader.position();
     match reader.token().map_err(ProtocolError::from)? {
-        Token::Tuple(count) => {
-            reader.items(count, |reader| take_at_depth(model, reader, depth + 1))
-        }
+        Token::Tuple(count) => reader.items(count, |reader, items| {
+            check_depth(depth + 1)?;
+            match take_label(reader)? {
+                Label::Value => model.read_item(reader, items)?,
+                label => items.push(take_content(model, reader, label, depth + 1)?),
+            }
+            Ok(())
+        }),
         other => Err(unexpected("a tuple of boxed values", other, at).into()),
     }
+}
+
+const fn check_depth(depth: usize) -> Result<(), ProtocolError> {
+    if depth > MAX_DEPTH {
+        return Err(ProtocolError::Decode(DecodeError::TooDeep));
+    }
+    Ok(())
 }
 
 fn take_label<B>(reader: &mut Reader<'_, B>) -> Result<Label, ProtocolError> {

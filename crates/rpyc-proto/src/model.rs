@@ -28,6 +28,19 @@ pub trait ObjectModel {
         reader: &mut Reader<'_, Self::Bulk>,
     ) -> Result<Self::Value, Self::Error>;
 
+    /// Reads one plain value and appends it to `items`.
+    ///
+    /// # Errors
+    /// As [`read_plain`](Self::read_plain).
+    fn read_item(
+        &mut self,
+        reader: &mut Reader<'_, Self::Bulk>,
+        items: &mut alloc::vec::Vec<Self::Value>,
+    ) -> Result<(), Self::Error> {
+        items.push(self.read_plain(reader)?);
+        Ok(())
+    }
+
     /// Writes a value if it is plain, and tells whether it is. If not, anything may have been
     /// written: the caller rolls back.
     ///

@@ -37,18 +37,79 @@ pub(crate) fn read(reader: &mut Reader<'_, Bytes>) -> Result<Value, ProtocolErro
     Ok(read_at_depth(reader, 0)?)
 }
 
+/// Reads one plain value and appends it to `items`.
+pub(crate) fn read_item(
+    reader: &mut Reader<'_, Bytes>,
+    items: &mut Vec<Value>,
+) -> Result<(), ProtocolError> {
+    Ok(read_item_at_depth(reader, items, 0)?)
+}
+
 /// Writes a value if it is plain, and tells whether it is.
 pub(crate) fn write(value: &Value, out: &mut Writer<Bytes>) -> Result<bool, ProtocolError> {
     Ok(write_at_depth(value, out, 0)?)
 }
 
 fn read_at_depth(reader: &mut Reader<'_, Bytes>, depth: usize) -> Result<Value, DecodeError> {
+    let at = reader.position();
+    let token = reader.token()?;
+    value_of(token, at, reader, depth)
+}
+
+/// Reads a value to where it stays: a value that is moved just after it was made is slow to move.
+fn read_item_at_depth(
+    reader: &mut Reader<'_, Bytes>,
+    items: &mut Vec<Value>,
+    depth: usize,
+) -> Result<(), DecodeError> {
     if depth > MAX_DEPTH {
         return Err(DecodeError::TooDeep);
     }
     let at = reader.position();
+    match reader.token() {
+        Ok(Token::Int(value)) => push_int(items, value),
+        Ok(Token::Tuple(count)) => {
+            let own = read_items(reader, count, depth + 1)?;
+            push_tuple(items, own);
+        }
+        Ok(token) => items.push(value_of(token, at, reader, depth)?),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+// Functions of their own: in one, the compiler would have them share a place on the stack, and the move.
+
+fn push_int(items: &mut Vec<Value>, value: i64) {
+    items.push(Value::Int(value));
+}
+
+fn push_tuple(items: &mut Vec<Value>, own: Vec<Value>) {
+    items.push(Value::Tuple(own));
+}
+
+fn read_items(
+    reader: &mut Reader<'_, Bytes>,
+    count: usize,
+    depth: usize,
+) -> Result<Vec<Value>, DecodeError> {
+    reader.items(count, |reader, items| {
+        read_item_at_depth(reader, items, depth)
+    })
+}
+
+/// The value that starts with a token, which stood at `at`.
+fn value_of(
+    token: Token<'_>,
+    at: usize,
+    reader: &mut Reader<'_, Bytes>,
+    depth: usize,
+) -> Result<Value, DecodeError> {
+    if depth > MAX_DEPTH {
+        return Err(DecodeError::TooDeep);
+    }
     let read = |reader: &mut Reader<'_, Bytes>| read_at_depth(reader, depth + 1);
-    Ok(match reader.token()? {
+    Ok(match token {
         Token::None => Value::None,
         Token::NotImplemented => Value::NotImplemented,
         Token::Ellipsis => Value::Ellipsis,
@@ -64,8 +125,8 @@ fn read_at_depth(reader: &mut Reader<'_, Bytes>, depth: usize) -> Result<Value, 
         Token::Bytes(bytes) => Value::Bytes(Bytes::copy_from_slice(bytes)),
         Token::Bulk(index) => Value::Bytes(reader.bulk(index).cloned().unwrap_or_default()),
         Token::Str(text) => Value::Str(text.to_owned()),
-        Token::Tuple(count) => Value::Tuple(reader.items(count, read)?),
-        Token::FrozenSet(count) => Value::FrozenSet(reader.items(count, read)?),
+        Token::Tuple(count) => Value::Tuple(read_items(reader, count, depth + 1)?),
+        Token::FrozenSet(count) => Value::FrozenSet(read_items(reader, count, depth + 1)?),
         Token::Slice => Value::Slice(Box::new(Slice {
             start: read(reader)?,
             stop: read(reader)?,

@@ -63,8 +63,8 @@ impl Notice {
 pub(crate) enum Outcome {
     /// A value.
     Value(Value),
-    /// A serialized exception, decoded by whoever waits.
-    Exception(Payload<Bytes>, usize),
+    /// A serialized exception, decoded by whoever waits, and where it starts.
+    Exception(Box<Payload<Bytes>>, usize),
     /// There is no answer.
     Failed(Error),
 }

@@ -185,7 +185,7 @@ fn an_inbox_counts_what_it_holds() {
     assert_eq!(inbox.held(), 0);
     let payload = Payload {
         head: vec![1; 100],
-        bulk: vec![(50, vec![2; 100_000]), (60, vec![3; 50_000])],
+        bulk: vec![(50, vec![2; 100_000]), (60, vec![3; 50_000])].into(),
         cut: false,
     };
     inbox.push(payload.clone());

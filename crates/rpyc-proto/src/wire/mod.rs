@@ -12,6 +12,8 @@ pub mod zlib;
 
 use alloc::vec::Vec;
 
+use thin_vec::ThinVec;
+
 pub use decode_error::DecodeError;
 pub use deframer::Deframer;
 pub use frame::FrameError;
@@ -78,7 +80,7 @@ pub struct Payload<B> {
     /// The contiguous part.
     pub head: Vec<u8>,
     /// The parts that belong into it, by rising offset.
-    pub bulk: Vec<(usize, B)>,
+    pub bulk: ThinVec<(usize, B)>,
     /// There was no memory for the rest, which is missing. So reading it to its end fails, for that
     /// reason.
     pub cut: bool,
@@ -90,7 +92,7 @@ impl<B> Payload<B> {
     pub const fn plain(head: Vec<u8>) -> Self {
         Self {
             head,
-            bulk: Vec::new(),
+            bulk: ThinVec::new(),
             cut: false,
         }
     }

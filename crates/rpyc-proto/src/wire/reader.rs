@@ -276,8 +276,8 @@ impl<'a, B> Reader<'a, B> {
         }
     }
 
-    /// Reads `count` values by `read`. Room is made as they come: a count is believed only as far as
-    /// the bytes go.
+    /// Reads `count` values; `read` appends one. Room is made as they come: a count is believed only as
+    /// far as the bytes go.
     ///
     /// # Errors
     /// Those of `read`.
@@ -285,11 +285,11 @@ impl<'a, B> Reader<'a, B> {
     pub fn items<T, E>(
         &mut self,
         count: usize,
-        mut read: impl FnMut(&mut Self) -> Result<T, E>,
+        mut read: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), E>,
     ) -> Result<Vec<T>, E> {
         let mut items = Vec::with_capacity(count.min(FIRST_ITEMS));
         for _ in 0..count {
-            items.push(read(self)?);
+            read(self, &mut items)?;
         }
         Ok(items)
     }

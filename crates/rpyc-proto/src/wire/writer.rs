@@ -5,13 +5,15 @@
 
 use alloc::vec::Vec;
 
+use thin_vec::ThinVec;
+
 use super::{BULK_MIN, Payload, tag};
 
 /// A push encoder of brine values, with bulk parts held apart.
 #[derive(Debug)]
 pub struct Writer<B = ()> {
     head: Vec<u8>,
-    bulk: Vec<(usize, B)>,
+    bulk: ThinVec<(usize, B)>,
 }
 
 /// A place in a [`Writer`] to roll back to.
@@ -33,7 +35,7 @@ impl<B> Writer<B> {
     pub fn new() -> Self {
         Self {
             head: Vec::with_capacity(128),
-            bulk: Vec::new(),
+            bulk: ThinVec::new(),
         }
     }
 
@@ -58,7 +60,7 @@ impl<B> Writer<B> {
 
     /// The place reached.
     #[must_use]
-    pub const fn mark(&self) -> Mark {
+    pub fn mark(&self) -> Mark {
         Mark {
             head: self.head.len(),
             bulk: self.bulk.len(),

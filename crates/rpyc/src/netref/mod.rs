@@ -135,7 +135,8 @@ impl Netref {
     /// # Errors
     /// See [`Error`]; whatever it raises.
     pub fn call(&self, args: impl IntoArgs) -> Result<Value> {
-        self.call_request(Handler::Call, None, args).wait()
+        let (request, _kept) = self.call_request(Handler::Call, None, args);
+        request.wait()
     }
 
     /// Calls a method, in one round trip.
@@ -143,8 +144,8 @@ impl Netref {
     /// # Errors
     /// As [`call`](Self::call).
     pub fn call_method(&self, name: &str, args: impl IntoArgs) -> Result<Value> {
-        self.call_request(Handler::CallAttr, Some(name), args)
-            .wait()
+        let (request, _kept) = self.call_request(Handler::CallAttr, Some(name), args);
+        request.wait()
     }
 
     /// As [`call`](Self::call), without waiting.
@@ -152,18 +153,20 @@ impl Netref {
     /// Calls that follow each other quickly leave together, within a millisecond. A program that ends
     /// by [`std::process::exit`] meanwhile loses them: close the connection, or drop it, before.
     pub fn call_async(&self, args: impl IntoArgs) -> AsyncResult {
-        self.call_request(Handler::Call, None, args).send()
+        let (request, _kept) = self.call_request(Handler::Call, None, args);
+        request.send()
     }
 
     /// As [`call_method`](Self::call_method), without waiting.
     pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> AsyncResult {
-        self.call_request(Handler::CallAttr, Some(name), args)
-            .send()
+        let (request, _kept) = self.call_request(Handler::CallAttr, Some(name), args);
+        request.send()
     }
 
     /// As [`attr`](Self::attr), without waiting.
     pub fn attr_async(&self, name: &str) -> AsyncResult {
-        self.request(Handler::GetAttr, Args::new((name,))).send()
+        let (request, _kept) = self.request(Handler::GetAttr, Args::new((name,)));
+        request.send()
     }
 
     /// `repr()` of the object.
@@ -249,29 +252,31 @@ impl Netref {
 
     /// Performs a request on the object with further arguments.
     fn ask(&self, handler: Handler, args: impl IntoArgs) -> Result<Value> {
-        self.request(handler, args.into_args()).wait()
+        let (request, _kept) = self.request(handler, args.into_args());
+        request.wait()
     }
 
     fn ask_as<T: FromValue>(&self, handler: Handler, args: impl IntoArgs) -> Result<T> {
         Ok(self.ask(handler, args)?.extract()?)
     }
 
-    fn request(&self, handler: Handler, args: Args) -> Request<'_> {
+    /// A request on the object, and what must live until it is sent.
+    fn request(&self, handler: Handler, args: Args) -> (Request<'_>, Vec<Value>) {
         let (positional, _) = args.into_parts();
         let request = self.0.peer.request(handler, |model, out| {
             dispatch::put_target(out, self.id().as_bytes(), positional.len());
             put_each(model, out, &positional)
         });
-        request.keeping([Value::Tuple(positional), Value::None])
+        (request, positional)
     }
 
-    /// A call of the object, or of its method.
+    /// A call of the object, or of its method, and what must live until it is sent.
     fn call_request(
         &self,
         handler: Handler,
         method: Option<&str>,
         args: impl IntoArgs,
-    ) -> Request<'_> {
+    ) -> (Request<'_>, [Value; 2]) {
         let (positional, keywords) = args.into_args().into_parts();
         let pairs = keywords
             .into_iter()
@@ -284,7 +289,7 @@ impl Netref {
             }
             put_each(model, out, &values)
         });
-        request.keeping(values)
+        (request, values)
     }
 
     /// The id pack by value, as some requests take it.
