@@ -34,13 +34,19 @@ pub struct AsyncResult {
 }
 
 impl AsyncResult {
-    pub(crate) fn new(peer: Arc<Peer>, seq: u64, slot: Arc<Slot>, handler: Handler) -> Self {
+    pub(crate) const fn new(
+        peer: Arc<Peer>,
+        seq: u64,
+        slot: Arc<Slot>,
+        handler: Handler,
+        started: Instant,
+    ) -> Self {
         Self {
             peer,
             seq,
             slot,
             handler,
-            started: Instant::now(),
+            started,
             taken: false,
             #[cfg(feature = "tokio")]
             sleep: None,

@@ -1,6 +1,5 @@
 //! Calls that are given up: those of this side, and those that it performs.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +9,7 @@ use rpyc_proto::consts::Handler;
 use rpyc_proto::dispatch;
 use rpyc_proto::message::{self, Dialect};
 use rpyc_proto::wire::Payload;
+use scoped_tls::scoped_thread_local;
 
 use super::Peer;
 use super::perform::Seq;
@@ -25,10 +25,9 @@ pub(crate) struct GivenUp {
     peer_refuses: AtomicBool,
 }
 
-thread_local! {
-    /// The requests that this thread performs, the innermost last.
-    static CURRENT: RefCell<Vec<(Arc<Peer>, Seq)>> = const { RefCell::new(Vec::new()) };
-}
+// The request that this thread performs, the innermost: whose it is, and its sequence number.
+scoped_thread_local!(static PERFORMED_FOR: Arc<Peer>);
+scoped_thread_local!(static PERFORMED: Seq);
 
 /// Whether the caller of the method that runs in this thread has given the call up: its time was over,
 /// or its result was dropped. What takes long can ask in a loop, and stop.
@@ -50,37 +49,12 @@ thread_local! {
 /// ```
 #[must_use]
 pub fn is_cancelled() -> bool {
-    let current = CURRENT.with_borrow(|all| all.last().cloned());
-    let Some((peer, seq)) = current else {
-        return false;
-    };
-    let by_peer = &peer.given_up.by_peer;
-    if let Some(link) = peer.wire.link() {
-        by_peer.look_ahead(link, true, 0);
-        if link.is_ending() {
-            return true;
-        }
-    }
-    // Only numbers can be given up, as ours are.
-    peer.wire.end().is_some() || message::number(&seq).is_some_and(|seq| by_peer.contains(seq))
+    PERFORMED_FOR.is_set() && PERFORMED_FOR.with(|peer| PERFORMED.with(|seq| peer.is_given_up(seq)))
 }
 
-/// While it lives, the thread performs a request.
-pub(crate) struct Performing;
-
-impl Performing {
-    /// `seq`: the encoded sequence number.
-    pub(crate) fn begin(peer: &Arc<Peer>, seq: &[u8]) -> Self {
-        CURRENT.with_borrow_mut(|all| all.push((Arc::clone(peer), Seq::from_slice(seq))));
-        Self
-    }
-}
-
-impl Drop for Performing {
-    fn drop(&mut self) {
-        let ended = CURRENT.with_borrow_mut(Vec::pop);
-        drop(ended);
-    }
+/// Performs a request in this thread. `seq`: its encoded sequence number.
+pub(crate) fn performing<R>(peer: &Arc<Peer>, seq: &Seq, work: impl FnOnce() -> R) -> R {
+    PERFORMED_FOR.set(peer, || PERFORMED.set(seq, work))
 }
 
 impl Peer {
@@ -106,6 +80,19 @@ impl Peer {
             });
         });
         self.wire.flush_now();
+    }
+
+    /// Whether the caller of a request that is being performed has given it up.
+    fn is_given_up(&self, seq: &[u8]) -> bool {
+        let by_peer = &self.given_up.by_peer;
+        if let Some(link) = self.wire.link() {
+            by_peer.look_ahead(link, true, 0);
+            if link.is_ending() {
+                return true;
+            }
+        }
+        // Only numbers can be given up, as ours are.
+        self.wire.end().is_some() || message::number(seq).is_some_and(|seq| by_peer.contains(seq))
     }
 
     /// Notes how the peer took that a call was given up.

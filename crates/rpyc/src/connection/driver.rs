@@ -12,8 +12,8 @@ use rpyc_proto::message::Message;
 use rpyc_proto::wire::Payload;
 
 use super::Peer;
-use super::cancel::Performing;
-use super::perform::{Handled, Role};
+use super::cancel::performing;
+use super::perform::{Handled, Role, Seq};
 use crate::error::Exception;
 use crate::link::{Driver, End, EndCause, Link, Parker};
 use crate::object::LaterReply;
@@ -48,7 +48,7 @@ impl<'a> BlockingDriver<'a> {
 
     /// Polls a future until it is ready, and drives the connection meanwhile: it may wait for an
     /// answer of the same peer.
-    fn block_on(&self, seq: &[u8], future: LaterReply) -> Result<Value, Exception> {
+    fn block_on(&self, seq: &Seq, future: LaterReply) -> Result<Value, Exception> {
         let Some(link) = self.link() else {
             return Err(Exception::new(
                 "RuntimeError",
@@ -69,8 +69,8 @@ impl<'a> BlockingDriver<'a> {
             if outcome.is_none() && flag.woken.swap(false, Ordering::AcqRel) {
                 // The future is the user's code: another thread may read while it runs.
                 link.pass_on();
-                let _performing = Performing::begin(self.peer, seq);
-                if let Poll::Ready(ready) = future.as_mut().poll(&mut context) {
+                let polled = performing(self.peer, seq, || future.as_mut().poll(&mut context));
+                if let Poll::Ready(ready) = polled {
                     outcome = Some(ready);
                 }
             }
@@ -119,9 +119,6 @@ impl Driver<Stream> for BlockingDriver<'_> {
     fn arrived(&mut self, payload: Payload<Bytes>) -> Result<(), Arc<End>> {
         let is_request = !Message::is_answer(&payload);
         self.goes_on = !is_request;
-        if is_request {
-            self.peer.performing.fetch_add(1, Ordering::AcqRel);
-        }
         match self.peer.handle(payload, self) {
             Ok(Handled::Done) => {}
             Ok(Handled::Later { seq, future }) => {
@@ -129,9 +126,6 @@ impl Driver<Stream> for BlockingDriver<'_> {
                 self.peer.reply(&seq, outcome);
             }
             Err(cause) => self.peer.finish(cause),
-        }
-        if is_request {
-            self.peer.performing.fetch_sub(1, Ordering::AcqRel);
         }
         Ok(())
     }

@@ -12,18 +12,18 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::sync::Instant;
 
+use ref_cast::{RefCastCustom, ref_cast_custom};
 use rpyc_proto::boxing;
 use rpyc_proto::consts::Handler;
 
-#[cfg(feature = "tokio")]
-pub(crate) use cancel::Performing;
 pub use cancel::is_cancelled;
+#[cfg(feature = "tokio")]
+pub(crate) use cancel::performing;
 pub(crate) use driver::BlockingDriver;
 use model::Model;
 pub(crate) use peer::Peer;
@@ -54,7 +54,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 ///
 /// The connection ends when it is [closed](Self::close), or when the last clone and the last
 /// [`Netref`] are dropped.
-#[derive(Clone)]
+#[derive(Clone, RefCastCustom)]
+#[repr(transparent)]
 pub struct Connection(Arc<Peer>);
 
 impl Connection {
@@ -124,6 +125,9 @@ impl Connection {
     pub(crate) const fn of(peer: Arc<Peer>) -> Self {
         Self(peer)
     }
+
+    #[ref_cast_custom]
+    pub(crate) const fn of_ref(peer: &Arc<Peer>) -> &Self;
 
     #[cfg(feature = "tokio")]
     pub(crate) const fn peer(&self) -> &Arc<Peer> {
@@ -273,7 +277,7 @@ impl Connection {
 
     /// Whether nothing is going on: no request is being performed, or waits to be, and nothing to be sent.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.0.performing.load(Ordering::Acquire) == 0 && self.0.wire.is_quiet()
+        self.0.wire.is_quiet()
     }
 
     /// Whether messages wait to be sent.

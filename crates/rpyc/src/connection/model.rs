@@ -68,8 +68,8 @@ impl<'a> Model<'a> {
         Self { peer }
     }
 
-    pub(super) fn connection(&self) -> Connection {
-        Connection::of(Arc::clone(self.peer))
+    pub(super) const fn connection(&self) -> &Connection {
+        Connection::of_ref(self.peer)
     }
 }
 
@@ -80,6 +80,14 @@ impl ObjectModel for Model<'_> {
 
     fn read_plain(&mut self, reader: &mut Reader<'_, Bytes>) -> Result<Value, Stop> {
         Ok(brine::read(reader)?)
+    }
+
+    fn read_item(
+        &mut self,
+        reader: &mut Reader<'_, Bytes>,
+        items: &mut Vec<Value>,
+    ) -> Result<(), Stop> {
+        Ok(brine::read_item(reader, items)?)
     }
 
     fn write_plain(&mut self, value: &Value, out: &mut Writer<Bytes>) -> Result<bool, Stop> {

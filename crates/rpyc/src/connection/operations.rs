@@ -35,7 +35,7 @@ impl Model<'_> {
         name: &'n str,
     ) -> Result<(Member, &'n str), Exception> {
         let conn = self.connection();
-        let error = match object.attribute(&conn, name) {
+        let error = match object.attribute(conn, name) {
             Ok(member) => return Ok((member, name)),
             Err(error) => error,
         };
@@ -44,7 +44,7 @@ impl Model<'_> {
             return Ok((Member::Value(doc.map_or(Value::None, Value::Str)), name));
         }
         if let Some(bare) = name.strip_prefix(EXPOSED)
-            && let Ok(member) = object.attribute(&conn, bare)
+            && let Ok(member) = object.attribute(conn, bare)
         {
             return Ok((member, bare));
         }
@@ -54,10 +54,10 @@ impl Model<'_> {
     fn call_member(&self, object: &Arc<dyn Object>, name: &str, args: Args) -> Result<Value, Stop> {
         match self.member(object, name)? {
             (Member::Method, name) => {
-                settle(Arc::clone(object).call_shared(&self.connection(), name, args))
+                settle(Arc::clone(object).call_shared(self.connection(), name, args))
             }
             (Member::Value(Value::Object(callable)), _) => {
-                settle(callable.call_shared(&self.connection(), "__call__", args))
+                settle(callable.call_shared(self.connection(), "__call__", args))
             }
             (Member::Value(Value::Netref(callable)), _) => Ok(callable.call(args)?),
             (Member::Value(other), _) => Err(not_callable(&other).into()),
@@ -125,7 +125,7 @@ impl Operations for Model<'_> {
             other => {
                 let object = object_of(other, "delete an attribute of")?;
                 let name = name.strip_prefix(EXPOSED).unwrap_or(&name);
-                object.delete_attribute(&self.connection(), name)?;
+                object.delete_attribute(self.connection(), name)?;
             }
         }
         Ok(Value::None)
@@ -138,7 +138,7 @@ impl Operations for Model<'_> {
             other => {
                 let object = object_of(other, "set an attribute of")?;
                 let name = name.strip_prefix(EXPOSED).unwrap_or(&name);
-                object.set_attribute(&self.connection(), name, value)?;
+                object.set_attribute(self.connection(), name, value)?;
             }
         }
         Ok(Value::None)
@@ -148,7 +148,7 @@ impl Operations for Model<'_> {
         let args = self.take_args(args, kwargs)?;
         match object {
             Value::Object(object) => {
-                settle(object.call_shared(&self.connection(), "__call__", args))
+                settle(object.call_shared(self.connection(), "__call__", args))
             }
             Value::Netref(netref) => Ok(netref.call(args)?),
             other => Err(not_callable(&other).into()),

@@ -1,7 +1,7 @@
 //! One end of a connection, whoever drives it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -38,8 +38,6 @@ pub(crate) struct Peer {
     pub(super) exports: Mutex<Exports<Value>>,
     netrefs: Netrefs,
     dialect: AtomicU8,
-    /// Requests that threads are performing.
-    pub(super) performing: AtomicUsize,
     /// A callback was set for an answer: handling one may run code of the user.
     pub(super) has_callbacks: AtomicBool,
     /// Limits that threads have set.
@@ -62,7 +60,6 @@ impl Peer {
             exports: Mutex::default(),
             netrefs: Netrefs::default(),
             dialect: AtomicU8::new(Dialect::V6 as u8),
-            performing: AtomicUsize::new(0),
             has_callbacks: AtomicBool::new(false),
             deadlines: Deadlines::default(),
             given_up: GivenUp::default(),
@@ -183,6 +180,7 @@ impl Peer {
         out
     }
 
+    #[inline]
     fn seal(&self, out: Writer<Bytes>) -> Result<Frame<Bytes>> {
         let frame = Frame::seal(out).map_err(|error| Error::Limit(error.to_string()))?;
         let compress = self.config.compression
@@ -271,9 +269,8 @@ impl Peer {
                 }
             }
         }
-        let conn = Connection::of(Arc::clone(self));
         super::perform::guarded(|| {
-            self.root.on_disconnect(&conn);
+            self.root.on_disconnect(Connection::of_ref(self));
             Ok(())
         })
         .ok();

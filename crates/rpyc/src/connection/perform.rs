@@ -13,7 +13,7 @@ use rpyc_proto::wire::Payload;
 use smallvec::SmallVec;
 
 use super::Peer;
-use super::cancel::Performing;
+use super::cancel::performing;
 use super::model::{Model, Stop};
 use crate::error::{Error, Exception};
 use crate::link::EndCause;
@@ -78,7 +78,7 @@ impl Peer {
                 body,
             } => {
                 let outcome = if is_exception {
-                    Outcome::Exception(payload, body)
+                    Outcome::Exception(Box::new(payload), body)
                 } else {
                     match boxing::take_boxed(&mut Model::new(self), &payload, body) {
                         Ok(value) => Outcome::Value(value),
@@ -153,15 +153,15 @@ impl Peer {
         };
         role.pass_on();
         role.before_user_code();
-        let performing = Performing::begin(self, &seq);
-        let outcome = guarded(
-            || match dispatch::dispatch(&mut Model::new(self), request) {
-                Ok(value) => Ok(Ok(value)),
-                Err(Stop::Later(future)) => Ok(Err(future)),
-                Err(Stop::Error(error)) => Err(Exception::from(*error)),
-            },
-        );
-        drop(performing);
+        let outcome = performing(self, &seq, || {
+            guarded(
+                || match dispatch::dispatch(&mut Model::new(self), request) {
+                    Ok(value) => Ok(Ok(value)),
+                    Err(Stop::Later(future)) => Ok(Err(future)),
+                    Err(Stop::Error(error)) => Err(Exception::from(*error)),
+                },
+            )
+        });
         let outcome = match outcome {
             Ok(Err(future)) => return Ok(Handled::Later { seq, future }),
             Ok(Ok(value)) => Ok(value),

@@ -18,14 +18,14 @@ use crate::value::Value;
 use crate::waiter::{Outcome, Slot, Waiter};
 
 /// A request that is written and not sent yet.
+///
+/// What was written into it must live until it is sent: if a proxy among that is the last one, its release
+/// must not leave before the request does.
 pub(crate) struct Request<'a> {
     peer: &'a Arc<Peer>,
     handler: Handler,
     seq: u64,
     frame: Result<Frame<Bytes>>,
-    /// What the frame refers to. If a proxy among it is the last one, its release must not leave
-    /// before the request does.
-    kept: [Value; 2],
 }
 
 impl<'a> Request<'a> {
@@ -40,14 +40,7 @@ impl<'a> Request<'a> {
             handler,
             seq,
             frame,
-            kept: [Value::None, Value::None],
         }
-    }
-
-    /// The same, with the values that were written into it.
-    pub(crate) fn keeping(mut self, values: [Value; 2]) -> Self {
-        self.kept = values;
-        self
     }
 
     /// Sends it and blocks until its answer is there, for as long as the configuration says.
@@ -60,11 +53,9 @@ impl<'a> Request<'a> {
             handler,
             seq,
             frame,
-            kept,
         } = self;
         let slot = Slot::blocking(handler);
         enqueue(peer, seq, frame?, &slot)?;
-        drop(kept);
         let started = Instant::now();
         let patience = Patience::configured(peer, started);
         wait_for(peer, link, seq, &slot, handler, started, patience)
@@ -76,31 +67,42 @@ impl<'a> Request<'a> {
         let sent = self
             .frame
             .and_then(|frame| enqueue(self.peer, self.seq, frame, &slot));
-        drop(self.kept);
-        match sent {
-            Ok(()) => self.peer.wire.flush_soon(),
-            // Nobody has the slot yet, so nobody can have set a callback.
-            Err(error) => drop(slot.put(Outcome::Failed(error))),
-        }
-        AsyncResult::new(Arc::clone(self.peer), self.seq, slot, self.handler)
+        let moment = match sent {
+            Ok(moment) => {
+                self.peer.wire.flush_soon();
+                moment
+            }
+            Err(error) => {
+                // Nobody has the slot yet, so nobody can have set a callback.
+                drop(slot.put(Outcome::Failed(error)));
+                None
+            }
+        };
+        let started = moment.unwrap_or_else(Instant::now);
+        AsyncResult::new(Arc::clone(self.peer), self.seq, slot, self.handler, started)
     }
 }
 
-/// Lists the request as waiting, and queues its frame.
-fn enqueue(peer: &Arc<Peer>, seq: u64, frame: Frame<Bytes>, slot: &Arc<Slot>) -> Result<()> {
+/// Lists the request as waiting, and queues its frame. May tell a moment just before that.
+fn enqueue(
+    peer: &Arc<Peer>,
+    seq: u64,
+    frame: Frame<Bytes>,
+    slot: &Arc<Slot>,
+) -> Result<Option<Instant>> {
     let begun = {
         let mut session = peer.wire.session().lock();
         session.begin_numbered(seq, Waiter::Slot(Arc::clone(slot)))
     };
     begun.map_err(|error| Error::Limit(error.to_string()))?;
-    peer.wire.push(frame);
+    let moment = peer.wire.push(frame);
     if let Some(end) = peer.wire.end() {
         // Whoever ended the connection may not have seen the request in the list.
         let waiter = peer.wire.session().lock().cancel(seq);
         drop(waiter);
         return Err(peer.lost(name_of(slot.handler()), &end));
     }
-    Ok(())
+    Ok(moment)
 }
 
 /// Until when an answer is waited for, and what says so.

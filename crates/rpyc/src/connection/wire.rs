@@ -7,7 +7,7 @@ use rpyc_proto::session::Session;
 use rpyc_proto::wire::frame::Frame;
 
 use crate::link::{End, EndCause, Link};
-use crate::sync::Mutex;
+use crate::sync::{Instant, Mutex};
 use crate::transport::{Stream, Transport};
 use crate::waiter::Waiter;
 
@@ -45,12 +45,15 @@ impl Wire {
         }
     }
 
-    /// Queues a frame.
-    pub(crate) fn push(&self, frame: Frame<Bytes>) {
+    /// Queues a frame. May tell a moment just before, where a look at the clock can be saved.
+    pub(crate) fn push(&self, frame: Frame<Bytes>) -> Option<Instant> {
         match self {
             Self::Blocking(link) => link.push(frame),
             #[cfg(feature = "tokio")]
-            Self::Runtime(wire) => wire.push(frame),
+            Self::Runtime(wire) => {
+                wire.push(frame);
+                None
+            }
         }
     }
 
@@ -95,10 +98,12 @@ impl Wire {
         }
     }
 
-    /// Whether nothing is received that was not handled, and nothing waits to be sent.
+    /// Whether nothing is going on: nothing received that was not handled, no request being performed, and
+    /// nothing to be sent.
     pub(crate) fn is_quiet(&self) -> bool {
         match self {
-            Self::Blocking(link) => !link.has_input() && !link.has_unsent(),
+            // In the order in which a message goes from one to the next.
+            Self::Blocking(link) => !link.has_input() && !link.is_handling() && !link.has_unsent(),
             #[cfg(feature = "tokio")]
             Self::Runtime(wire) => wire.is_quiet(),
         }

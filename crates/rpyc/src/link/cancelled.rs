@@ -5,14 +5,13 @@
 //! arrived behind it is looked through, and while it runs, if somebody asks.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use rpyc_proto::dispatch;
 use rpyc_proto::message::Message;
 use rpyc_proto::wire::Payload;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Link;
 
@@ -22,8 +21,8 @@ use crate::transport::{BulkOf, Transport};
 /// requests that were done before the message came stay, until there are too many.
 const MOST: usize = 4096;
 
-/// A message that cancels a request is never longer, in bytes.
-const LONGEST: usize = 64;
+/// A message that cancels a request is never longer, in bytes. Most requests are.
+const LONGEST: usize = 56;
 
 /// The requests of a peer that it has given up, by their sequence numbers.
 #[derive(Debug, Default)]
@@ -49,7 +48,9 @@ impl Cancelled {
 
     /// Notes what a message cancels, if it is one that does.
     pub fn note_message<B>(&self, payload: &Payload<B>) {
-        if let Some(seq) = dispatch::peek_cancel(payload) {
+        if payload.head.len() <= LONGEST
+            && let Some(seq) = dispatch::peek_cancel(payload)
+        {
             self.note(seq);
         }
     }
@@ -114,9 +115,9 @@ impl Cancelled {
     }
 }
 
-/// Milliseconds since some moment. Never 0, which says that there was no look.
+/// Milliseconds since some moment, as of the last tick of the system: to read them costs next to nothing.
+/// Never 0, which says that there was no look.
 fn clock() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let time = START.elapsed();
-    time.as_secs() * 1000 + u64::from(time.subsec_millis()) + 1
+    let time = clock_gettime(ClockId::MonotonicCoarse);
+    time.tv_sec.cast_unsigned() * 1000 + time.tv_nsec.cast_unsigned() / 1_000_000 + 1
 }

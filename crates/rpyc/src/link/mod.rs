@@ -46,7 +46,7 @@ use rpyc_proto::limits::Limits;
 use rpyc_proto::session::Session;
 use rpyc_proto::wire::Payload;
 
-use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex, OnceLock};
+use crate::sync::{AtomicBool, AtomicU64, Instant, Mutex, OnceLock, Ordering};
 use crate::transport::{BulkOf, Transport};
 pub use cancelled::Cancelled;
 pub use deadlines::{Deadlines, Limit};
@@ -133,7 +133,10 @@ pub struct Link<T: Transport, W> {
     stall: Stall,
     /// Signs of life of the peer so far.
     heard: AtomicU64,
-    /// Messages handled so far.
+    /// Messages taken so far to be handled, and handled so far.
+    begun: AtomicU64,
+    /// More had arrived when the last one was taken.
+    more: AtomicBool,
     handled: AtomicU64,
     /// The stream ended, but payloads that arrived before may still be waiting.
     ending: OnceLock<Arc<End>>,
@@ -168,6 +171,8 @@ impl<T: Transport, W> Link<T, W> {
             inbox: Mutex::new(Inbox::new(limits, prefix)),
             stall: Stall::default(),
             heard: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            more: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             ending: OnceLock::new(),
             ended: OnceLock::new(),
@@ -227,14 +232,21 @@ impl<T: Transport, W> Link<T, W> {
         self.exit.outbox.is_busy()
     }
 
+    /// Whether a thread is handling a message, performing a request for instance.
+    pub fn is_handling(&self) -> bool {
+        // In this order: what is found handled was begun before.
+        let handled = self.handled.load(Ordering::Acquire);
+        self.begun.load(Ordering::Acquire) != handled
+    }
+
     /// Whether it ends: no more can arrive, though some of what did may still be waiting.
     pub fn is_ending(&self) -> bool {
         self.ending.get().is_some()
     }
 
-    /// Whether more has arrived than the message that is being handled. Holds the read role.
+    /// Whether more had arrived when the message was taken that is being handled. Holds the read role.
     pub fn has_more(&self) -> bool {
-        self.inbox.try_lock().is_some_and(|inbox| inbox.held() > 0)
+        self.more.load(Ordering::Relaxed)
     }
 
     /// Whether the calling thread holds the read role.

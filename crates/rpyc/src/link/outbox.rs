@@ -5,7 +5,7 @@ use std::time::Duration;
 use rpyc_proto::wire::frame::Frame;
 
 use super::late::{self, LATE};
-use crate::sync::{Condvar, Instant, Mutex};
+use crate::sync::{AtomicUsize, Condvar, Instant, Mutex, Ordering};
 use crate::transport::SendQueue;
 
 /// With this many bytes queued, a thread that queues more waits for the sender.
@@ -29,6 +29,9 @@ pub(super) enum Flushed {
 #[derive(Debug)]
 pub(super) struct Outbox<B> {
     state: Mutex<State<B>>,
+    /// The generation of the courier that knows that the frame which was queued last may wait, and with
+    /// it those before it; or [`NOT_HELD`]. Set under the lock, read without it.
+    held: AtomicUsize,
     room: Condvar,
 }
 
@@ -77,18 +80,23 @@ struct Pace {
 }
 
 impl Pace {
-    /// What to do with queued frames. `full`: there are many.
-    fn due(&mut self, full: bool, clock: impl FnOnce() -> Instant) -> Due {
-        let watched = self.watched == Some(late::generation());
-        // Looking at the clock takes a good part of the time that a small frame does. The courier, who
-        // looks there often enough, keeps the bound.
-        let may_skip = watched && self.quick >= STREAK && self.since.is_some() && !full;
-        if may_skip && self.unclocked < UNCLOCKED {
-            self.unclocked += 1;
-            self.quiet = 0;
-            return Due::Soon;
+    /// Whether one more frame may wait without a look at the clock, which would take a good part of the
+    /// time that a small frame does. The courier, who looks there often enough, keeps the bound. If so:
+    /// the moment of the last look. `full`: there are many.
+    fn pass(&mut self, full: bool) -> Option<Instant> {
+        let last = self.last.filter(|_| self.since.is_some())?;
+        let quick = self.quick >= STREAK && self.unclocked < UNCLOCKED && !full;
+        if !quick || self.watched != Some(late::generation()) {
+            return None;
         }
-        let now = clock();
+        self.unclocked += 1;
+        self.quiet = 0;
+        Some(last)
+    }
+
+    /// What to do with queued frames. `full`: there are many.
+    fn due(&mut self, full: bool, now: Instant) -> Due {
+        let watched = self.watched == Some(late::generation());
         let frames = std::mem::take(&mut self.unclocked) + 1;
         if let Some(last) = self.last.replace(now) {
             let quick = now.saturating_duration_since(last) < QUICK * frames;
@@ -122,6 +130,8 @@ impl Pace {
     }
 }
 
+/// No courier's generation.
+const NOT_HELD: usize = usize::MAX;
 /// A frame that is queued within this time of the one before is quick.
 const QUICK: Duration = Duration::from_micros(50);
 /// A frame for which nobody waits is near to the one before if it is queued within this time.
@@ -129,7 +139,7 @@ const NEAR: Duration = Duration::from_millis(10);
 /// After so many quick ones in a row, or near ones, frames wait for the next one.
 const STREAK: u32 = 8;
 /// So many quick frames at most are queued between two looks at the clock.
-const UNCLOCKED: u32 = 3;
+const UNCLOCKED: u32 = 7;
 /// Frames are held back for so long while more come quickly, and up to so many bytes.
 const HOLD: Duration = Duration::from_micros(100);
 const HOLD_BYTES: usize = 64 * 1024;
@@ -145,6 +155,7 @@ impl<B> Default for Outbox<B> {
                 unhurried: false,
                 pace: Pace::default(),
             }),
+            held: AtomicUsize::new(NOT_HELD),
             room: Condvar::new(),
         }
     }
@@ -152,22 +163,32 @@ impl<B> Default for Outbox<B> {
 
 impl<B: AsRef<[u8]>> Outbox<B> {
     /// Appends a frame. `joins`: the transport sends bytes, whatever the frames are. `unhurried`:
-    /// nobody waits for it.
-    pub(super) fn push(&self, frame: Frame<B>, joins: bool, unhurried: bool) {
+    /// nobody waits for it. If many came before it, quickly, and it may wait like them: the moment of the
+    /// last look at the clock.
+    pub(super) fn push(&self, frame: Frame<B>, joins: bool, unhurried: bool) -> Option<Instant> {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
             drop(frame);
-            return;
+            return None;
         }
         state.unhurried = unhurried && (state.unhurried || state.queue.frames.is_empty());
         state.bytes += frame.len();
         state.queue.push(frame, joins);
+        let passes = !unhurried && !state.sending;
+        let full = state.bytes > HOLD_BYTES;
+        let held = passes.then(|| state.pace.pass(full)).flatten();
+        let courier = held.map_or(NOT_HELD, |_| late::generation());
+        self.held.store(courier, Ordering::Relaxed);
+        held
     }
 
     /// Decides what becomes of the queued frames while user code runs: a handler, or the program
     /// that goes on after an asynchronous call.
     pub(super) fn due(&self) -> Due {
+        if self.held.load(Ordering::Relaxed) == late::generation() {
+            return Due::Soon;
+        }
         let mut state = self.state.lock();
         if state.sending || state.queue.frames.is_empty() {
             state.pace.last = None;
@@ -177,7 +198,7 @@ impl<B: AsRef<[u8]>> Outbox<B> {
             return state.pace.due_unhurried(Instant::now());
         }
         let full = state.bytes > HOLD_BYTES;
-        state.pace.due(full, Instant::now)
+        state.pace.due(full, Instant::now())
     }
 
     /// Notes whether the courier looks here from now on.
@@ -336,6 +357,7 @@ impl<B: AsRef<[u8]>> Drop for Sender<'_, B> {
             std::mem::swap(&mut state.queue, &mut left);
             // If it was the courier that could not send them, it tries again.
             state.pace.since = Some(Instant::now());
+            self.outbox.held.store(NOT_HELD, Ordering::Relaxed);
         }
         drop(state);
         self.outbox.room.notify_all();
@@ -355,7 +377,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         for _ in 0..STREAK {
-            assert_eq!(pace.due(false, || now), Due::Now);
+            assert_eq!(pace.due(false, now), Due::Now);
             pace.since = None;
             now += STEP;
         }
@@ -365,17 +387,17 @@ mod tests {
     #[test]
     fn frames_wait_for_the_next_after_quick_ones() {
         let (mut pace, now) = quick();
-        assert_eq!(pace.due(false, || now), Due::SoonIfWatched);
+        assert_eq!(pace.due(false, now), Due::SoonIfWatched);
         pace.watched = Some(late::generation());
-        assert_eq!(pace.due(false, || now + STEP), Due::Soon);
-        assert_eq!(pace.due(true, || now + STEP * 2), Due::Now);
+        assert_eq!(pace.due(false, now + STEP), Due::Soon);
+        assert_eq!(pace.due(true, now + STEP * 2), Due::Now);
     }
 
     #[test]
     fn frames_are_not_held_back_for_long() {
         let (mut pace, mut now) = quick();
         let start = now;
-        while pace.due(false, || now) != Due::Now {
+        while pace.due(false, now) != Due::Now {
             now += STEP;
             assert!(now - start <= HOLD);
         }
@@ -385,24 +407,24 @@ mod tests {
     #[test]
     fn the_clock_is_looked_at_for_some_of_many_quick_ones() {
         let (mut pace, now) = quick();
-        assert_eq!(pace.due(false, || now), Due::SoonIfWatched);
+        assert_eq!(pace.due(false, now), Due::SoonIfWatched);
         pace.watched = Some(late::generation());
         for _ in 0..UNCLOCKED {
-            assert_eq!(pace.due(false, || panic!("a look at the clock")), Due::Soon);
+            assert!(pace.pass(false).is_some());
         }
-        assert_eq!(pace.due(false, || now + QUICK), Due::Soon);
+        assert_eq!(pace.due(false, now + QUICK), Due::Soon);
         for _ in 0..UNCLOCKED {
-            assert_eq!(pace.due(false, || panic!("a look at the clock")), Due::Soon);
+            assert!(pace.pass(false).is_some());
         }
-        assert_eq!(pace.due(false, || now + HOLD), Due::Now);
+        assert_eq!(pace.due(false, now + HOLD), Due::Now);
     }
 
     #[test]
     fn a_slow_one_ends_the_holding_back() {
         let (mut pace, now) = quick();
-        assert_eq!(pace.due(false, || now + QUICK), Due::Now);
+        assert_eq!(pace.due(false, now + QUICK), Due::Now);
         pace.since = None;
-        assert_eq!(pace.due(false, || now + QUICK + STEP), Due::Now);
+        assert_eq!(pace.due(false, now + QUICK + STEP), Due::Now);
     }
 
     #[test]
@@ -445,6 +467,6 @@ mod tests {
     fn a_fork_leaves_no_courier() {
         let (mut pace, now) = quick();
         pace.watched = Some(late::generation() + 1);
-        assert_eq!(pace.due(false, || now), Due::SoonIfWatched);
+        assert_eq!(pace.due(false, now), Due::SoonIfWatched);
     }
 }

@@ -14,10 +14,11 @@ use crate::transport::{BulkOf, Received, Transport};
 
 impl<T: Transport, W> Link<T, W> {
     /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
-    /// next wait.
-    pub fn push(&self, frame: Frame<BulkOf<T>>) {
+    /// next wait. Where many follow each other quickly, and it may wait for company as [`is_due`](Self::is_due)
+    /// says: a moment just before, without a look at the clock.
+    pub fn push(&self, frame: Frame<BulkOf<T>>) -> Option<Instant> {
         let joins = !self.exit.transport.is_whole();
-        self.exit.outbox.push(frame, joins, false);
+        self.exit.outbox.push(frame, joins, false)
     }
 
     /// As [`push`](Self::push), for a frame that nobody waits for: the release of a reference, the answer

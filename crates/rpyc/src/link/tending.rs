@@ -140,8 +140,11 @@ impl<T: Transport, W> Link<T, W> {
         concerns: &mut impl FnMut(&Payload<BulkOf<T>>) -> bool,
     ) -> Result<usize, D::Error> {
         for _ in 0..MOST {
-            let next = self.inbox.lock().take_if(&mut *concerns);
+            let mut inbox = self.inbox.lock();
+            let next = inbox.take_if(&mut *concerns);
             if let Some(payload) = next {
+                self.note_begun(&inbox);
+                drop(inbox);
                 let result = driver.arrived(payload);
                 self.note_handled();
                 result?;
@@ -150,6 +153,7 @@ impl<T: Transport, W> Link<T, W> {
                 }
                 continue;
             }
+            drop(inbox);
             let mut first = [0; LOOK];
             let (seen, all) = match self.exit.transport.peek(&mut first) {
                 Ok(Peeked::Bytes { seen, all }) => (seen, all),
@@ -180,6 +184,7 @@ impl<T: Transport, W> Link<T, W> {
             }
             self.note_heard();
             if let Some(payload) = payload {
+                self.note_begun(&self.inbox.lock());
                 let result = driver.arrived(payload);
                 self.note_handled();
                 result?;

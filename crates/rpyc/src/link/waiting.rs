@@ -8,7 +8,7 @@ use rpyc_proto::wire::Payload;
 
 use super::parker::Parker;
 use super::roles::Turn;
-use super::{BUSY_SLICE, Driver, EndCause, Link, Until, chaos, remaining, shorter};
+use super::{BUSY_SLICE, Driver, EndCause, Inbox, Link, Until, chaos, remaining, shorter};
 use crate::sync::{Instant, Ordering};
 use crate::transport::Transport;
 
@@ -101,6 +101,7 @@ impl<T: Transport, W> Link<T, W> {
                 driver.check()?;
             }
             if driver.handle_aside()? {
+                self.begun.fetch_add(1, Ordering::AcqRel);
                 self.note_handled();
                 flow.handled += 1;
                 continue;
@@ -110,7 +111,12 @@ impl<T: Transport, W> Link<T, W> {
                     if self.ended.get().is_some() {
                         return self.done_before_end(driver, until);
                     }
-                    let next = self.inbox.lock().take();
+                    let mut inbox = self.inbox.lock();
+                    let next = inbox.take();
+                    if matches!(next, Ok(Some(_))) {
+                        self.note_begun(&inbox);
+                    }
+                    drop(inbox);
                     match next {
                         Ok(Some(payload)) => {
                             let result = driver.arrived(payload);
@@ -199,6 +205,13 @@ impl<T: Transport, W> Link<T, W> {
         Ok(())
     }
 
+    /// A message was taken, to be handled. Under the inbox's lock: who finds it gone finds it begun.
+    pub(super) fn note_begun(&self, inbox: &Inbox<T::Buffer>) {
+        self.more.store(inbox.held() > 0, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A message is handled that was begun.
     pub(super) fn note_handled(&self) {
         self.handled.fetch_add(1, Ordering::AcqRel);
         self.roles.wake_observers();

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use super::place::Place;
 use super::wire::RuntimeWire;
 use crate::brine::BytesBuffer;
-use crate::connection::{Handled, Peer, Performing, Role, Seq, Wire, guarded};
+use crate::connection::{Handled, Peer, Role, Seq, Wire, guarded, performing};
 use crate::error::Exception;
 use crate::link::{EndCause, Inbox, Signs};
 use crate::object::LaterReply;
@@ -340,12 +340,12 @@ fn go_on(peer: &Arc<Peer>, wire: &RuntimeWire, seq: Seq, mut future: LaterReply)
 /// Polls code of the user: a panic becomes an exception.
 fn poll_guarded(
     peer: &Arc<Peer>,
-    seq: &[u8],
+    seq: &Seq,
     future: &mut LaterReply,
     context: &mut Context<'_>,
 ) -> Poll<Result<Value, Exception>> {
-    let _performing = Performing::begin(peer, seq);
-    match guarded(|| Ok(future.as_mut().poll(context))) {
+    let poll = || Ok(future.as_mut().poll(context));
+    match performing(peer, seq, || guarded(poll)) {
         Ok(poll) => poll,
         Err(exception) => Poll::Ready(Err(exception)),
     }
