@@ -463,6 +463,24 @@ mod tests {
         assert_eq!(due(), Due::Now);
     }
 
+    /// The courier may have looked away while a thread was sending.
+    #[test]
+    fn what_could_not_be_sent_does_not_count_as_watched() {
+        let outbox = Outbox::<Vec<u8>>::default();
+        let (mut pace, now) = quick();
+        pace.watched = Some(late::generation());
+        assert_eq!(pace.due(false, now), Due::Soon);
+        outbox.state.lock().pace = pace;
+        let frame = Frame::seal(Writer::new_frame()).unwrap();
+        assert_eq!(outbox.push(frame, true, false), Some(now));
+        assert_eq!(outbox.due(), Due::Soon);
+        let mut sender = outbox.begin().unwrap();
+        assert!(sender.refill());
+        outbox.set_watched(false);
+        drop(sender);
+        assert_ne!(outbox.due(), Due::Soon);
+    }
+
     #[test]
     fn a_fork_leaves_no_courier() {
         let (mut pace, now) = quick();
