@@ -36,7 +36,7 @@ trait KitchenClient {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = AsyncServer::bind("127.0.0.1:0", |_| Kitchen).await?;
     let address = server.address().to_string();
-    tokio::spawn(server.serve());
+    let serving = tokio::spawn(server.clone().serve());
 
     let conn = AsyncConnection::connect(&address).await?;
     let kitchen = KitchenClientProxy::from(conn.root_async().await?);
@@ -60,5 +60,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extract()?;
     println!("{heard}");
     conn.close();
+
+    // Calls that are still running would be answered first.
+    server.drain(Duration::from_secs(5)).await;
+    serving.await??;
     Ok(())
 }

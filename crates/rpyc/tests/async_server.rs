@@ -222,7 +222,7 @@ async fn a_drain_gives_up_in_time_and_says_whom_it_cuts() {
     serving.await.unwrap().unwrap();
     idle.closed().await;
     let beginning = format!(
-        "{}: 1 connections were still busy after 0.05 s, and are cut: 127.0.0.1:",
+        "{}: a drain has ended after 0.05 s; still busy and cut are 1: 127.0.0.1:",
         server.address()
     );
     let said = SAID.lock();

@@ -44,7 +44,7 @@ impl<'a> Drain<'a> {
         }
         if self.left().is_zero() {
             log::warn!(
-                "{address}: {left} connections were still busy after {} s, and are cut: {}",
+                "{address}: a drain has ended after {} s; still busy and cut are {left}: {}",
                 self.timeout.as_secs_f64(),
                 self.connections.names()
             );

@@ -39,7 +39,7 @@ use crate::value::Value;
 
 /// Messages handled before the task lets others run.
 const TURN: usize = 128;
-/// How long it handles messages before that, unless a single one takes longer.
+/// How long it may take before that, unless a single message takes longer.
 const SPAN: Duration = Duration::from_millis(1);
 /// How often it receives before that.
 const RECEIVES: usize = 32;
@@ -72,9 +72,9 @@ pub(super) struct Driver<S> {
 /// What a turn has taken so far.
 #[derive(Default)]
 struct Spent {
-    /// When its first message was handled.
+    /// When its first message was handled, or its third portion received.
     began: Option<Instant>,
-    /// How long it has handled messages, and how many.
+    /// How long it took, when that was looked at last.
     time: Duration,
     messages: usize,
     receives: usize,
@@ -86,6 +86,14 @@ impl Spent {
         self.messages += 1;
         self.time = began.elapsed();
         self.time
+    }
+
+    /// A portion was received. Most turns receive one, and a call needs no clock for that.
+    fn note_receive(&mut self) {
+        self.receives += 1;
+        if self.receives > 2 {
+            self.time = self.began.get_or_insert_with(Instant::now).elapsed();
+        }
     }
 
     /// Whether it is the turn of others.
@@ -178,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 match self.read(context) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(self.end_of_stream()),
                     Poll::Ready(Ok(_)) => {
-                        spent.receives += 1;
+                        spent.note_receive();
                         continue;
                     }
                     // Many peers end without saying so in TLS. A message that is cut off is seen in the
