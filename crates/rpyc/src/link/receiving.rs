@@ -47,7 +47,10 @@ impl<T: Transport, W> Link<T, W> {
         let mut over = None;
         let mut slice = slice;
         let mut inbox = self.inbox.lock();
-        while !inbox.settle() {
+        if inbox.settle() {
+            return;
+        }
+        loop {
             let received = self.exit.transport.receive(&mut inbox, slice);
             if !matches!(received, Ok(Received::Data)) {
                 let cut = inbox.held() > 0;
@@ -56,6 +59,9 @@ impl<T: Transport, W> Link<T, W> {
                 return;
             }
             self.note_heard();
+            if inbox.settle() {
+                return;
+            }
             // A part of a frame. However slowly the rest comes, the slice is prolonged once at most.
             if let Some(whole) = slice.filter(|slice| !slice.is_zero()) {
                 let over = *over.get_or_insert_with(|| Instant::now() + whole);
