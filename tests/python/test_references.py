@@ -87,9 +87,13 @@ def hasty() -> Iterator[None]:
 def litter() -> Iterator[None]:
     """Garbage is collected every few allocations, so inside of everything."""
     before = gc.get_threshold()
+    # What other tests have left would be looked through each time.
+    gc.collect()
+    gc.freeze()
     gc.set_threshold(5, 2, 2)
     yield
     gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 def held(conn: Any) -> int:
