@@ -82,11 +82,11 @@ def main() -> int:
     skipped = []
     for tool, count in (("valgrind", instructions), ("strace", traced)):
         try:
-            if shutil.which(tool) is None:
-                raise BenchError(f"{tool} is not installed (Debian: apt-get install {tool})")
-            count(figures)
+            check_tool(tool)
         except (BenchError, OSError, subprocess.SubprocessError) as error:
             skipped.append(f"counts: not counted with {tool}: {getattr(error, 'stderr', None) or error}")
+        else:
+            count(figures)
     print("\n".join(skipped), file=sys.stderr, end="\n" if skipped else "")
     if options.update is not None:
         if skipped:
@@ -104,6 +104,13 @@ def main() -> int:
     if grown:
         print('counts: if that is the price of something: make counts-update REASON="..."', file=sys.stderr)
     return 1 if grown else 0
+
+
+def check_tool(tool: str) -> None:
+    """Raises if a tool is not there, or may not run here. What fails later is a fault of ours."""
+    if shutil.which(tool) is None:
+        raise BenchError(f"{tool} is not installed (Debian: apt-get install {tool})")
+    subprocess.run([tool, "true"], check=True, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def instructions(figures: Figures) -> None:

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use rpyc_proto::dispatch;
 use rpyc_proto::message::Message;
 use rpyc_proto::wire::Payload;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::Link;
 
@@ -29,7 +28,7 @@ const LONGEST: usize = 56;
 pub struct Cancelled {
     /// How many there are: nearly always none, and then a request pays for this look only.
     count: AtomicUsize,
-    /// Milliseconds of [`clock`] at the last look before a request.
+    /// The [`clock`] at the last look before a request.
     looked: AtomicU64,
     seqs: Mutex<BTreeSet<u64>>,
 }
@@ -93,11 +92,12 @@ impl Cancelled {
     }
 
     /// As [`look_ahead`](Self::look_ahead), before a request is performed, unless the last look was in this
-    /// millisecond: while requests are performed quickly hardly anything new has come.
+    /// tick of the system: while requests are performed quickly hardly anything new has come.
     pub fn look_behind<T: Transport, W>(&self, link: &Link<T, W>, prefix: usize) {
         if link.has_more() {
             let now = clock();
-            if self.looked.swap(now, Ordering::Relaxed) != now {
+            if self.looked.load(Ordering::Relaxed) != now {
+                self.looked.store(now, Ordering::Relaxed);
                 self.look_ahead(link, true, prefix);
             }
         }
@@ -115,9 +115,8 @@ impl Cancelled {
     }
 }
 
-/// Milliseconds since some moment, as of the last tick of the system: to read them costs next to nothing.
-/// Never 0, which says that there was no look.
+/// A number that changes with each tick of the system, every few milliseconds: to read it costs next to
+/// nothing. Never 0, which says that there was no look.
 fn clock() -> u64 {
-    let time = clock_gettime(ClockId::MonotonicCoarse);
-    time.tv_sec.cast_unsigned() * 1000 + time.tv_nsec.cast_unsigned() / 1_000_000 + 1
+    coarsetime::Instant::now().as_ticks() | 1
 }
