@@ -28,6 +28,7 @@ mod end;
 mod inbox;
 mod late;
 mod outbox;
+mod pace;
 mod parker;
 mod pulse;
 mod receiving;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rpyc_proto::wire::frame::Frame;
 
 use super::late;
-use super::outbox::{Due, Flushed};
+use super::outbox::Flushed;
+use super::pace::Due;
 use super::parker::Parker;
 use super::{BUSY_SLICE, Driver, End, EndCause, Link, is_over, remaining, shorter};
 use crate::sync::{Instant, Ordering};
