@@ -166,6 +166,11 @@ impl<T: Transport, W> Link<T, W> {
                         return Flushed::Waiting;
                     }
                 }
+                Err(_) if self.ended.get().is_some() => {
+                    // This side has just ended it.
+                    sender.discard();
+                    return Flushed::Ended;
+                }
                 Err(error) => {
                     // What the peer said before it went away is still worth reading.
                     let cause = EndCause::Io(error.kind(), error.to_string());
