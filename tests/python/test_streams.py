@@ -363,7 +363,7 @@ def test_the_base_class_is_abstract() -> None:
         lambda: stream.closed,
         lambda: stream.fileno(),
     ):
-        with pytest.raises(NotImplementedError):
+        with pytest.raises(NotImplementedError, match="^Stream is a stream that does not define (close|closed|fileno|read|write)$"):
             use()
 
 

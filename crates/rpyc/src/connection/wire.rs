@@ -45,7 +45,8 @@ impl Wire {
         }
     }
 
-    /// Queues a frame. May tell a moment just before, where a look at the clock can be saved.
+    /// Queues a frame. Where a look at the clock can be saved: a moment just before, by less than a
+    /// millisecond as long as the courier gets to run.
     pub(crate) fn push(&self, frame: Frame<Bytes>) -> Option<Instant> {
         match self {
             Self::Blocking(link) => link.push(frame),
@@ -98,8 +99,7 @@ impl Wire {
         }
     }
 
-    /// Whether nothing is going on: nothing received that was not handled, no request being performed, and
-    /// nothing to be sent.
+    /// See [`Connection::is_quiet`](super::Connection::is_quiet).
     pub(crate) fn is_quiet(&self) -> bool {
         match self {
             // In the order in which a message goes from one to the next.

@@ -1,6 +1,5 @@
 //! The client of programs with a runtime.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ use crate::tokio::AsyncConnection;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AsyncReconnectingClient(Arc<Current<AsyncConnection>>);
 
 impl AsyncReconnectingClient {
@@ -82,13 +81,5 @@ impl AsyncReconnectingClient {
             }
             other => Ok(other?),
         }
-    }
-}
-
-impl fmt::Debug for AsyncReconnectingClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncReconnectingClient")
-            .field("address", self.0.connector.address())
-            .finish_non_exhaustive()
     }
 }

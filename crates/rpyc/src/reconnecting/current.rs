@@ -8,6 +8,7 @@
 //! with the future of a task that has lost interest: the next one in line takes over.
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -273,5 +274,13 @@ impl<C: Borrow<Connection>> Drop for Turn<'_, C> {
     fn drop(&mut self) {
         self.current.state.lock().connecting = None;
         self.current.changed.give();
+    }
+}
+
+impl<C> fmt::Debug for Current<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Current")
+            .field("address", self.connector.address())
+            .finish_non_exhaustive()
     }
 }

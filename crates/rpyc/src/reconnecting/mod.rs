@@ -12,7 +12,6 @@ mod current;
 mod event;
 mod plan;
 
-use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -109,7 +108,7 @@ use options;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ReconnectingClient(Arc<Current<Connection>>);
 
 impl ReconnectingClient {
@@ -148,13 +147,5 @@ impl ReconnectingClient {
             Err(crate::Error::ConnectionLost(_)) => Ok(self.connection()?.root()?),
             other => Ok(other?),
         }
-    }
-}
-
-impl fmt::Debug for ReconnectingClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReconnectingClient")
-            .field("address", self.0.connector.address())
-            .finish_non_exhaustive()
     }
 }

@@ -211,6 +211,7 @@ impl Connections {
             self.changed.wait(&mut state);
         }
     }
+
     /// For tasks: until no more are listed.
     #[cfg(feature = "tokio")]
     pub(crate) async fn refused(&self) {

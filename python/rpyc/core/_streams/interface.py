@@ -29,16 +29,16 @@ class Stream:
 
     def close(self) -> None:
         """Close the stream. Closing it again does nothing."""
-        raise NotImplementedError
+        raise self._lacks("close")
 
     @property
     def closed(self) -> bool:
         """Whether the stream is closed."""
-        raise NotImplementedError
+        raise self._lacks("closed")
 
     def fileno(self) -> int:
         """The descriptor to wait on for reading."""
-        raise NotImplementedError
+        raise self._lacks("fileno")
 
     def poll(self, timeout: float | Timeout | None) -> bool:
         """Whether there is something to read; the end of the stream counts too.
@@ -53,18 +53,21 @@ class Stream:
 
         If that fails, the stream is closed and ``EOFError`` is raised.
         """
-        raise NotImplementedError
+        raise self._lacks("read")
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``.
 
         If that fails, the stream is closed and ``EOFError`` is raised.
         """
-        raise NotImplementedError
+        raise self._lacks("write")
 
     def _part_reader(self) -> PartReader | None:
         """What reads as ``poll`` and ``read`` do, but in parts; ``None`` if programs have overridden these."""
         return None
+
+    def _lacks(self, name: str) -> NotImplementedError:
+        return NotImplementedError(f"{type(self).__name__} is a stream that does not define {name}")
 
     def __enter__(self) -> Self:
         return self
