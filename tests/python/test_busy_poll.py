@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -48,6 +49,17 @@ def warm_up(conn: Any) -> None:
         assert same(n) == n
 
 
+@pytest.fixture(params=["free", "one core"])
+def placement(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where this thread and those that it starts may run. On one core a poll gives it away before each look."""
+    allowed = os.sched_getaffinity(0)
+    if request.param == "one core":
+        os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.usefixtures("placement")
 @pytest.mark.parametrize("unix", [False, True])
 @pytest.mark.parametrize("budget", [0, LONGEST, 10])
 def test_answers_are_the_same(rig: Rig, service: Service, unix: bool, budget: float) -> None:
@@ -59,6 +71,7 @@ def test_answers_are_the_same(rig: Rig, service: Service, unix: bool, budget: fl
         assert conn.root.same(b"x" * size) == b"x" * size
 
 
+@pytest.mark.usefixtures("placement")
 def test_an_idle_connection_costs_nothing(rig: Rig, service: Service) -> None:
     """Both ends of it wait in this process. Each looks in vain once, and sleeps then."""
     config = {"busy_poll": LONGEST}
@@ -70,6 +83,7 @@ def test_an_idle_connection_costs_nothing(rig: Rig, service: Service) -> None:
     assert time.process_time() - before < 0.1
 
 
+@pytest.mark.usefixtures("placement")
 def test_a_wait_ends_in_time(rig: Rig, service: Service) -> None:
     """A timeout shorter than the budget holds, too."""
     config = {"busy_poll": LONGEST}
@@ -85,6 +99,7 @@ def test_a_wait_ends_in_time(rig: Rig, service: Service) -> None:
     assert conn.root.same(1) == 1
 
 
+@pytest.mark.usefixtures("placement")
 def test_a_signal_interrupts_a_poll(rig: Rig, service: Service) -> None:
     """Ctrl-C, say: the call is given up and the connection goes on."""
 

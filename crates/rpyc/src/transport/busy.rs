@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Waking a thread on another core costs more than all the rest of a short call. A thread that asks
-//! the kernel again and again for some tens of microseconds, its *budget*, is awake when the bytes
+//! the kernel again and again for a fraction of a millisecond, its *budget*, is awake when the bytes
 //! come. That pays if they do come within the budget and if nobody else wants the core, so:
 //!
 //! * *Recent waits decide.* A wait polls only if the last few waits, polled or not, were about that
@@ -17,9 +17,15 @@
 //!   clock each time round. A gap between two readings means that the core was given to somebody else
 //!   meanwhile, and two of them are contention. Then nothing is polled on this socket for 5 ms,
 //!   twice as long each time it happens again, up to a second.
-//! * *One core is never polled on:* the peer could not run. The set of cores that the thread may use
-//!   is looked up as well, and a quota of the container counts. Of all threads of a process one
-//!   fewer polls than there are cores.
+//! * *One core is given away* before each look: if the peer is on this machine it could not run
+//!   otherwise. Handing the core over costs less than to sleep and to be woken, and whoever else wants
+//!   it shows in the clock's gaps. The set of cores that the thread may use is looked up now and then,
+//!   and a quota of the container counts.
+//! * *Few poll:* of all threads of a process one fewer than there are cores, or the only one.
+//!
+//! The budget is long beside a short call, because that call is not all that a wait lasts. If both
+//! sides sleep, a wait takes two wake-ups, and one takes up to 60 us in a virtual machine. A budget
+//! below that would never bring anything, and both sides would go on sleeping for ever.
 //!
 //! All of it is about speed only. A poll is as good as a wait that brought nothing; signals and
 //! shutdowns are seen at the latest when the budget is used up.
@@ -29,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::cores::{allowed_cores, is_calm};
+use super::cores::{Cores, allowed_cores, cores};
 
 /// The longest budget: beyond it a sleep costs less than it delays.
 const MAX_BUDGET: Duration = Duration::from_millis(1);
@@ -90,6 +96,8 @@ struct History {
     unwatched: u32,
     /// Polls until the state of the machine is looked up.
     unchecked: u32,
+    /// There was one core when it was.
+    shares: bool,
 }
 
 impl BusyPoll {
@@ -125,7 +133,8 @@ impl BusyPoll {
             };
         }
         let now = Instant::now();
-        let polls = history.may_poll(now, is_calm) && claim();
+        let polls = history.may_poll(now, cores) && claim();
+        let shares = history.shares;
         drop(history);
         Wait {
             busy: self,
@@ -133,6 +142,7 @@ impl BusyPoll {
             polling: polls.then_some(Polling {
                 last: now,
                 end: now + budget,
+                shares,
             }),
         }
     }
@@ -151,6 +161,8 @@ pub(super) struct Wait<'a> {
 struct Polling {
     last: Instant,
     end: Instant,
+    /// The core is given away before each look.
+    shares: bool,
 }
 
 impl Wait<'_> {
@@ -170,6 +182,8 @@ impl Wait<'_> {
             self.busy.history.lock().note_miss();
             LAST_WAS_HIT.store(false, Ordering::Relaxed);
             self.stop();
+        } else if polling.shares {
+            std::thread::yield_now();
         } else {
             std::hint::spin_loop();
         }
@@ -229,11 +243,12 @@ impl History {
             next_pause: PAUSE.0,
             unwatched: 0,
             unchecked: 0,
+            shares: false,
         }
     }
 
-    /// Whether a wait may poll. `is_calm`: nobody else wants the cores.
-    fn may_poll(&mut self, now: Instant, is_calm: impl FnOnce() -> bool) -> bool {
+    /// Whether a wait may poll. `cores` looks them up.
+    fn may_poll(&mut self, now: Instant, cores: impl FnOnce() -> Cores) -> bool {
         if self.short < WARM {
             return false;
         }
@@ -246,10 +261,12 @@ impl History {
             return false;
         }
         if self.unchecked == 0 {
-            if !is_calm() {
+            let cores = cores();
+            if cores == Cores::Wanted {
                 self.pause(now);
                 return false;
             }
+            self.shares = cores == Cores::One;
             self.unchecked = LOOK_UP_EVERY;
         }
         self.unchecked -= 1;
@@ -301,7 +318,7 @@ impl History {
 
 /// Makes the thread one of those that poll, unless there are enough.
 fn claim() -> bool {
-    let most = allowed_cores().saturating_sub(1);
+    let most = allowed_cores().saturating_sub(1).max(1);
     POLLING
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |polling| {
             (polling < most).then_some(polling + 1)
@@ -326,13 +343,13 @@ mod tests {
     fn waits_poll_after_short_ones_only() {
         let now = Instant::now();
         let mut history = History::new();
-        assert!(!history.may_poll(now, || true));
+        assert!(!history.may_poll(now, || Cores::Free));
         for _ in 0..WARM {
             history.note_sleep(true);
         }
-        assert!(history.may_poll(now, || true));
+        assert!(history.may_poll(now, || Cores::Free));
         history.note_sleep(false);
-        assert!(!history.may_poll(now, || true));
+        assert!(!history.may_poll(now, || Cores::Free));
     }
 
     #[test]
@@ -343,7 +360,7 @@ mod tests {
             history.note_miss();
             history.note_sleep(true);
             let mut sleeps = 0;
-            while !history.may_poll(now, || true) {
+            while !history.may_poll(now, || Cores::Free) {
                 sleeps += 1;
             }
             sleeps
@@ -364,13 +381,23 @@ mod tests {
     fn a_crowded_machine_pauses_polling_for_longer_each_time() {
         let start = Instant::now();
         let mut history = warm();
-        assert!(!history.may_poll(start, || false));
+        assert!(!history.may_poll(start, || Cores::Wanted));
         // While it is paused, the machine is not even looked at.
-        assert!(!history.may_poll(start + PAUSE.0 / 2, || true));
+        assert!(!history.may_poll(start + PAUSE.0 / 2, || Cores::Free));
         let resumed = start + PAUSE.0;
-        assert!(!history.may_poll(resumed, || false));
-        assert!(!history.may_poll(resumed + PAUSE.0, || true));
-        assert!(history.may_poll(resumed + PAUSE.0 * 2, || true));
+        assert!(!history.may_poll(resumed, || Cores::Wanted));
+        assert!(!history.may_poll(resumed + PAUSE.0, || Cores::Free));
+        assert!(history.may_poll(resumed + PAUSE.0 * 2, || Cores::Free));
+    }
+
+    #[test]
+    fn one_core_is_polled_on_by_giving_it_away() {
+        let mut history = warm();
+        assert!(history.may_poll(Instant::now(), || Cores::One));
+        assert!(history.shares);
+        history.unchecked = 0;
+        assert!(history.may_poll(Instant::now(), || Cores::Free));
+        assert!(!history.shares);
     }
 
     #[test]
@@ -378,11 +405,11 @@ mod tests {
         let start = Instant::now();
         let mut history = warm();
         history.note_gap(start);
-        assert!(history.may_poll(start, || true));
+        assert!(history.may_poll(start, || Cores::Free));
         history.note_gap(start + GAP_MEMORY * 2);
-        assert!(history.may_poll(start + GAP_MEMORY * 2, || true));
+        assert!(history.may_poll(start + GAP_MEMORY * 2, || Cores::Free));
         history.note_gap(start + GAP_MEMORY * 2 + GAP);
-        assert!(!history.may_poll(start + GAP_MEMORY * 2 + GAP, || true));
+        assert!(!history.may_poll(start + GAP_MEMORY * 2 + GAP, || Cores::Free));
     }
 
     #[test]

@@ -9,9 +9,24 @@ const CROWDED: u32 = 10;
 /// How long a look-up counts: it takes as long as a short call.
 const LOOK_MEMORY: Duration = Duration::from_millis(5);
 
-/// Whether the thread may use two cores at least, and nobody else wants them.
-pub(super) fn is_calm() -> bool {
-    usable_cores() >= 2 && !is_crowded()
+/// The cores that a thread may use, as far as who polls on them cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cores {
+    /// One: whoever polls takes it from the peer.
+    One,
+    /// Several, and nobody else wants them.
+    Free,
+    /// Several, and others want them.
+    Wanted,
+}
+
+/// The cores of the calling thread now.
+pub(super) fn cores() -> Cores {
+    match usable_cores() {
+        0 | 1 => Cores::One,
+        _ if is_crowded() => Cores::Wanted,
+        _ => Cores::Free,
+    }
 }
 
 /// The cores that the calling thread may use now.
