@@ -13,7 +13,7 @@ mod real {
     pub(crate) use std::thread_local;
     pub(crate) use std::time::Instant;
 
-    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 }
 
 #[cfg(loom)]

@@ -33,7 +33,7 @@ use crate::transport::{BulkOf, Transport};
 /// How often the courier looks.
 const TICK: Duration = Duration::from_micros(700);
 /// What has waited for so long is sent by the courier.
-pub(super) const LATE: Duration = Duration::from_micros(150);
+pub(super) const LATE: Duration = Duration::from_micros(250);
 /// After so many looks without anything held back, an outbox is not looked at any more.
 pub(super) const QUIET: u32 = 40;
 
@@ -102,8 +102,13 @@ impl<T: Transport> Exit<T> {
     /// Sends what is queued, unless another thread does.
     fn send(&self) {
         if let Some(mut sender) = self.outbox.begin() {
-            // If it can't be sent now, it stays. An error is for the thread that serves to find.
-            while sender.refill() && self.transport.send(sender.queue()).is_ok() {}
+            // If it can't be sent now, it stays. An error is for the thread that serves to find. What a
+            // thread queues meanwhile waits as before: else this one would send piece by piece for as
+            // long as that one goes on.
+            let mut more = sender.refill();
+            while more && self.transport.send(sender.queue()).is_ok() {
+                more = sender.refill_if_wanted();
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use rpyc_proto::wire::frame::Frame;
 
 use super::late::{self, LATE};
 use super::pace::{Due, HOLD_BYTES, Pace};
-use crate::sync::{AtomicUsize, Condvar, Instant, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Condvar, Instant, Mutex, MutexGuard, Ordering};
 use crate::transport::SendQueue;
 
 /// With this many bytes queued, a thread that queues more waits for the sender.
@@ -42,6 +42,8 @@ struct State<B> {
     queue: SendQueue<B>,
     bytes: usize,
     sending: bool,
+    /// The sender is to go on with what was queued meanwhile.
+    wanted: bool,
     closed: bool,
     /// Nobody waits for anything that is queued.
     unhurried: bool,
@@ -55,6 +57,7 @@ impl<B> Default for Outbox<B> {
                 queue: SendQueue::default(),
                 bytes: 0,
                 sending: false,
+                wanted: false,
                 closed: false,
                 unhurried: false,
                 pace: Pace::default(),
@@ -94,15 +97,21 @@ impl<B: AsRef<[u8]>> Outbox<B> {
             return Due::Soon;
         }
         let mut state = self.state.lock();
-        if state.sending || state.queue.frames.is_empty() {
+        if state.queue.frames.is_empty() {
             state.pace.last = None;
             return Due::Never;
         }
-        if state.unhurried {
-            return state.pace.due_unhurried(Instant::now());
-        }
         let full = state.bytes > HOLD_BYTES;
-        state.pace.due(full, Instant::now())
+        let due = if state.unhurried {
+            state.pace.due_unhurried(Instant::now())
+        } else {
+            state.pace.due(full, Instant::now())
+        };
+        if state.sending {
+            state.wanted |= due != Due::Soon;
+            return Due::Never;
+        }
+        due
     }
 
     /// Notes whether the courier looks here from now on.
@@ -142,16 +151,18 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         state.sending || !state.queue.frames.is_empty()
     }
 
-    /// Whether something is queued that nobody sends.
+    /// Whether something is queued that nobody sends. If a thread is sending, it will go on with that.
     pub(super) fn is_idle_with_output(&self) -> bool {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.wanted |= state.sending;
         !state.sending && !state.queue.frames.is_empty()
     }
 
-    /// Becomes the sender, unless another thread is.
+    /// Becomes the sender, unless another thread is, which will go on until nothing is left.
     pub(super) fn begin(&self) -> Option<Sender<'_, B>> {
         let mut state = self.state.lock();
         if state.sending {
+            state.wanted = true;
             return None;
         }
         state.sending = true;
@@ -219,25 +230,45 @@ impl<B: AsRef<[u8]>> Sender<'_, B> {
         if !self.queue.frames.is_empty() {
             return true;
         }
+        self.refill_from(self.outbox.state.lock())
+    }
+
+    /// As [`refill`](Self::refill), but what may wait for company is left: `false` then, too.
+    pub(super) fn refill_if_wanted(&mut self) -> bool {
         let mut state = self.outbox.state.lock();
+        if state.wanted || state.queue.frames.is_empty() {
+            return self.refill_from(state);
+        }
+        state.pace.since.get_or_insert_with(Instant::now);
+        self.leave(state);
+        false
+    }
+
+    fn refill_from(&mut self, mut state: MutexGuard<'_, State<B>>) -> bool {
         // The outbox gets the empty queue back, and need not make room for each frame anew.
         std::mem::swap(&mut self.queue, &mut state.queue);
         if self.queue.frames.is_empty() {
             if state.queue.frames.capacity() > KEPT_FRAMES {
                 state.queue = SendQueue::default();
             }
-            state.sending = false;
-            self.active = false;
-            drop(state);
-            self.outbox.room.notify_all();
+            self.leave(state);
             return false;
         }
+        state.wanted = false;
         if state.bytes > HIGH_WATER {
             self.outbox.room.notify_all();
         }
         state.bytes = 0;
         state.pace.since = None;
         true
+    }
+
+    fn leave(&mut self, mut state: MutexGuard<'_, State<B>>) {
+        state.sending = false;
+        state.wanted = false;
+        self.active = false;
+        drop(state);
+        self.outbox.room.notify_all();
     }
 
     /// Drops what is left: it can't be sent any more.
@@ -253,6 +284,7 @@ impl<B: AsRef<[u8]>> Drop for Sender<'_, B> {
         }
         let mut state = self.outbox.state.lock();
         state.sending = false;
+        state.wanted = false;
         let mut left = std::mem::take(&mut self.queue);
         if !left.frames.is_empty() && !state.closed {
             state.bytes += left.frames.iter().map(Frame::len).sum::<usize>();
@@ -297,6 +329,30 @@ mod tests {
         outbox.push(frame(), true, false);
         outbox.push(frame(), true, true);
         assert_eq!(due(), Due::Now);
+    }
+
+    /// The courier would go on piece by piece, for as long as another thread does.
+    #[test]
+    fn a_sender_may_leave_what_waits_but_not_what_is_wanted() {
+        let frame = || Frame::seal(Writer::new_frame()).unwrap();
+        let wants: [fn(&Outbox<Vec<u8>>) -> bool; 3] = [
+            |_| false,
+            |outbox| outbox.begin().is_none(),
+            |outbox| !outbox.is_idle_with_output(),
+        ];
+        for want in wants {
+            let outbox = Outbox::<Vec<u8>>::default();
+            outbox.push(frame(), true, false);
+            let mut sender = outbox.begin().unwrap();
+            assert!(sender.refill());
+            sender.queue().frames.clear();
+            outbox.push(frame(), true, false);
+            let wanted = want(&outbox);
+            assert_eq!(sender.refill_if_wanted(), wanted);
+            drop(sender);
+            assert!(outbox.is_idle_with_output());
+            assert!(outbox.is_late(Instant::now() + LATE), "the courier's next");
+        }
     }
 
     /// The courier may have looked away while a thread was sending.

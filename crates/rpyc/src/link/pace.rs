@@ -23,8 +23,11 @@ pub(super) enum Due {
 pub(super) struct Pace {
     /// When the last one was queued, if nobody was sending then.
     pub(super) last: Option<Instant>,
-    /// So many came quickly in a row.
+    /// How many came quickly: one more for each, half as many after each that did not. So a thread that
+    /// lost its core for a moment finds the stream going on.
     quick: u32,
+    /// How often frames left since the last pause.
+    departures: u32,
     /// Since when frames are held back.
     pub(super) since: Option<Instant>,
     /// The generation of the courier that looks here.
@@ -57,12 +60,23 @@ impl Pace {
     pub(super) fn due(&mut self, full: bool, now: Instant) -> Due {
         let watched = self.watched == Some(late::generation());
         let frames = std::mem::take(&mut self.unclocked) + 1;
+        let mut slow = false;
         if let Some(last) = self.last.replace(now) {
-            let quick = now.saturating_duration_since(last) < QUICK * frames;
-            self.quick = if quick { self.quick + 1 } else { 0 };
+            let gap = now.saturating_duration_since(last);
+            slow = gap >= QUICK * frames;
+            self.quick = if slow {
+                self.quick / 2
+            } else {
+                (self.quick + 1).min(MOST_QUICK)
+            };
+            if gap >= PAUSE {
+                self.departures = 0;
+            }
         }
-        let since = *self.since.get_or_insert(now);
-        if full || self.quick < STREAK || now.saturating_duration_since(since) >= HOLD {
+        let held = now.saturating_duration_since(*self.since.get_or_insert(now));
+        let hold = HOLD * (self.departures + 1).min(LONGEST_HOLD);
+        if full || slow || self.quick < STREAK || held >= hold {
+            self.departures = self.departures.saturating_add(1);
             Due::Now
         } else if watched {
             self.quiet = 0;
@@ -93,13 +107,19 @@ impl Pace {
 const QUICK: Duration = Duration::from_micros(50);
 /// A frame for which nobody waits is near to the one before if it is queued within this time.
 const NEAR: Duration = Duration::from_millis(10);
-/// After so many quick ones in a row, or near ones, frames wait for the next one.
+/// After so many quick ones, or near ones in a row, frames wait for the next one.
 pub(super) const STREAK: u32 = 8;
+/// More quick ones than these are not counted: a stream has ended after some slow ones.
+const MOST_QUICK: u32 = 256;
 /// So many quick frames at most are queued between two looks at the clock.
 const UNCLOCKED: u32 = 7;
-/// Frames are held back for so long while more come quickly, and up to so many bytes.
-const HOLD: Duration = Duration::from_micros(100);
+/// While more come quickly, frames are held back for so long at first, so that the peer can begin, then
+/// up to so many times as long, so that it is not woken often; and up to so many bytes.
+const HOLD: Duration = Duration::from_micros(60);
+const LONGEST_HOLD: u32 = 4;
 pub(super) const HOLD_BYTES: usize = 64 * 1024;
+/// What comes after so long without a frame is held back as at first.
+const PAUSE: Duration = Duration::from_micros(400);
 
 #[cfg(all(test, not(loom)))]
 pub(super) mod tests {
@@ -131,12 +151,35 @@ pub(super) mod tests {
     #[test]
     fn frames_are_not_held_back_for_long() {
         let (mut pace, mut now) = quick();
-        let start = now;
+        pace.departures = 0;
+        for hold in [HOLD, HOLD * 2, HOLD * 3, HOLD * 4, HOLD * 4] {
+            let start = now;
+            while pace.due(false, now) != Due::Now {
+                now += STEP;
+                assert!(now - start <= hold);
+            }
+            assert_eq!(now - start, hold);
+            pace.since = None;
+        }
+        assert!(
+            HOLD * LONGEST_HOLD <= late::LATE,
+            "the courier is for others"
+        );
+    }
+
+    #[test]
+    fn after_a_pause_the_first_ones_leave_early() {
+        let (mut pace, mut now) = quick();
+        pace.quick = MOST_QUICK;
+        now += PAUSE;
+        assert_eq!(pace.due(false, now), Due::Now);
+        pace.since = None;
+        let start = now + STEP;
+        now = start;
         while pace.due(false, now) != Due::Now {
             now += STEP;
-            assert!(now - start <= HOLD);
         }
-        assert_eq!(now - start, HOLD);
+        assert_eq!(now - start, HOLD * 2);
     }
 
     #[test]
@@ -151,15 +194,29 @@ pub(super) mod tests {
         for _ in 0..UNCLOCKED {
             assert!(pace.pass(false).is_some());
         }
-        assert_eq!(pace.due(false, now + HOLD), Due::Now);
+        assert_eq!(pace.due(false, now + HOLD * LONGEST_HOLD), Due::Now);
     }
 
     #[test]
-    fn a_slow_one_ends_the_holding_back() {
-        let (mut pace, now) = quick();
-        assert_eq!(pace.due(false, now + QUICK), Due::Now);
+    fn a_slow_one_leaves_at_once_and_some_of_them_end_the_stream() {
+        let (mut pace, mut now) = quick();
+        for _ in 0..MOST_QUICK {
+            now += STEP;
+            pace.due(false, now);
+            pace.since = None;
+        }
+        now += QUICK;
+        assert_eq!(pace.due(false, now), Due::Now);
         pace.since = None;
-        assert_eq!(pace.due(false, now + QUICK + STEP), Due::Now);
+        now += STEP;
+        assert_eq!(pace.due(false, now), Due::SoonIfWatched);
+        while pace.quick > 0 {
+            now += QUICK;
+            assert_eq!(pace.due(false, now), Due::Now);
+            pace.since = None;
+        }
+        now += STEP;
+        assert_eq!(pace.due(false, now), Due::Now);
     }
 
     #[test]
