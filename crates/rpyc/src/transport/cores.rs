@@ -4,8 +4,11 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A thread that is kept waiting for a core for more than this part of the time has too little of it.
+/// A thread that is kept waiting for a core for more than this part of the time has too little of it,
 const CROWDED: u32 = 10;
+/// if others had it meanwhile. Each wait is then about as long as their slices: milliseconds. To be woken
+/// on a core that sleeps counts as waiting, too, and takes 60 us in a virtual machine.
+const WAKING: Duration = Duration::from_micros(200);
 /// How long a look-up counts: it takes as long as a short call.
 const LOOK_MEMORY: Duration = Duration::from_millis(5);
 
@@ -72,16 +75,15 @@ fn is_crowded() -> bool {
         return last.crowded;
     }
     let text = std::fs::read_to_string("/proc/thread-self/schedstat");
-    let Some(kept_waiting) = text.ok().and_then(|text| kept_waiting(&text)) else {
+    let Some(waits) = text.ok().and_then(|text| Waits::read(&text)) else {
         return false;
     };
     let crowded = last.is_some_and(|last| {
-        let waited = kept_waiting.saturating_sub(last.kept_waiting);
-        waited * CROWDED > now.saturating_duration_since(last.at)
+        waits.are_long_since(last.waits, now.saturating_duration_since(last.at))
     });
     LAST.set(Some(Look {
         at: now,
-        kept_waiting,
+        waits,
         crowded,
     }));
     crowded
@@ -91,15 +93,35 @@ fn is_crowded() -> bool {
 #[derive(Debug, Clone, Copy)]
 struct Look {
     at: Instant,
-    kept_waiting: Duration,
+    waits: Waits,
     crowded: bool,
 }
 
-/// How long a thread has waited for a core, as schedstat says it: nanoseconds on a core, nanoseconds
-/// of waiting, slices.
-fn kept_waiting(schedstat: &str) -> Option<Duration> {
-    let nanoseconds = schedstat.split_whitespace().nth(1)?.parse().ok()?;
-    Some(Duration::from_nanos(nanoseconds))
+/// How long and how often a thread has waited for a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waits {
+    time: Duration,
+    count: u32,
+}
+
+impl Waits {
+    /// Reads what schedstat says: nanoseconds on a core, nanoseconds of waiting, times on a core.
+    fn read(schedstat: &str) -> Option<Self> {
+        let mut numbers = schedstat.split_whitespace().skip(1).map(str::parse::<u64>);
+        let mut next = || numbers.next()?.ok();
+        Some(Self {
+            time: Duration::from_nanos(next()?),
+            // It may wrap, as differences count.
+            count: next()? as u32,
+        })
+    }
+
+    /// Whether those since `before`, in the time since then, show that others had the core.
+    fn are_long_since(self, before: Self, elapsed: Duration) -> bool {
+        let time = self.time.saturating_sub(before.time);
+        let count = self.count.wrapping_sub(before.count);
+        time * CROWDED > elapsed && time > WAKING.saturating_mul(count)
+    }
 }
 
 #[cfg(test)]
@@ -108,10 +130,26 @@ mod tests {
 
     #[test]
     fn the_kernel_is_understood() {
-        assert_eq!(
-            kept_waiting("496613093 47203 12\n"),
-            Some(Duration::from_nanos(47_203))
+        let waits = Waits {
+            time: Duration::from_nanos(47_203),
+            count: 12,
+        };
+        assert_eq!(Waits::read("496613093 47203 12\n"), Some(waits));
+        assert_eq!(Waits::read("nonsense"), None);
+    }
+
+    #[test]
+    fn long_waits_show_that_others_want_the_core_and_many_short_ones_do_not() {
+        let waits = |micros, count| Waits {
+            time: Duration::from_micros(micros),
+            count,
+        };
+        let (before, elapsed) = (waits(1_000, 7), Duration::from_millis(5));
+        assert!(waits(4_000, 8).are_long_since(before, elapsed));
+        assert!(
+            !waits(4_000, 47).are_long_since(before, elapsed),
+            "wake-ups"
         );
-        assert_eq!(kept_waiting("nonsense"), None);
+        assert!(!waits(1_400, 8).are_long_since(before, elapsed), "seldom");
     }
 }
