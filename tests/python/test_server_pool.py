@@ -59,6 +59,28 @@ def test_a_batch_larger_than_the_limit_is_served_to_the_end(rig: Rig) -> None:
     assert [result.value for result in [echo(number) for number in range(100)]] == list(range(100))
 
 
+def test_a_worker_that_lingers_with_a_client_leaves_it_for_others(rig: Rig) -> None:
+    """A client that calls without a pause has the only worker most of the time, not all of it."""
+    server = ThreadPoolServer(Echo, hostname="127.0.0.1", nbThreads=1)
+    rig.on_end(server._start_in_thread().join, PATIENCE)
+    rig.on_end(server.close)
+    busy, other = rig.connect(server), rig.connect(server, sync_request_timeout=PATIENCE)
+    ended = threading.Event()
+
+    def call_without_a_pause() -> int:
+        calls = 0
+        while not ended.is_set():
+            assert busy.root.echo(calls) == calls
+            calls += 1
+        return calls
+
+    calls = in_thread(call_without_a_pause)
+    for number in range(50):
+        assert other.root.echo(number) == number
+    ended.set()
+    assert calls.result(PATIENCE) > 0
+
+
 def test_a_cut_frame_occupies_no_worker(rig: Rig) -> None:
     server = ThreadPoolServer(Echo, hostname="127.0.0.1", nbThreads=1)
     rig.on_end(server._start_in_thread().join, PATIENCE)

@@ -4,7 +4,8 @@
 //!
 //! The workers share one `epoll` set. Each connection is in it with one shot: the worker that gets
 //! its event serves what there is, and then arms it anew. So one worker at a time serves a
-//! connection, and one that waits for its peer in a nested call has it for itself.
+//! connection, and one that waits for its peer in a nested call has it for itself. While another worker
+//! is idle it lingers for a moment before it arms: to be woken takes several times as long as a short call.
 //!
 //! What the kernel does not know of comes through a queue, with an event descriptor in the same set:
 //! new connections, those that had more to say than one turn takes, and those where another thread of
@@ -16,7 +17,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ use crate::opening::Entrance;
 
 /// How many messages of one connection are served before it is another one's turn.
 const BATCH: usize = 64;
+/// How long a worker waits for a connection's next message.
+const LINGER: Duration = Duration::from_micros(200);
 /// The event descriptor in the set; connections count up from 0.
 const WAKE: u64 = u64::MAX;
 
@@ -41,6 +44,8 @@ struct Inner {
     wake: OwnedFd,
     jobs: Mutex<VecDeque<Job>>,
     members: Mutex<HashMap<u64, Arc<Member>>>,
+    /// Workers that wait for any connection.
+    idle: AtomicUsize,
     stopping: AtomicBool,
 }
 
@@ -69,7 +74,10 @@ pub(super) fn work(shared: &Arc<Shared>) {
     while !pool.stopping.load(Ordering::Acquire) {
         events.clear();
         let space = rustix::buffer::spare_capacity(&mut events);
-        if epoll::wait(&pool.epoll, space, None).is_err() {
+        pool.idle.fetch_add(1, Ordering::Relaxed);
+        let waited = epoll::wait(&pool.epoll, space, None);
+        pool.idle.fetch_sub(1, Ordering::Relaxed);
+        if waited.is_err() {
             // A signal.
             continue;
         }
@@ -99,6 +107,7 @@ impl Pool {
             wake,
             jobs: Mutex::default(),
             members: Mutex::default(),
+            idle: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         })))
     }
@@ -177,7 +186,7 @@ impl Inner {
             return;
         };
         loop {
-            match serve_some(&member.conn) {
+            match self.serve_some(&member.conn) {
                 Served::All => {}
                 Served::Enough => {
                     // A reminder is not lost: the job that follows looks again.
@@ -197,6 +206,18 @@ impl Inner {
         let data = epoll::EventData::new_u64(key);
         // It fails if the connection was removed meanwhile.
         let _ = epoll::modify(&self.epoll, &*member.socket, data, wanted(&member.conn));
+    }
+
+    fn serve_some(&self, conn: &Connection) -> Served {
+        for _ in 0..BATCH {
+            let others_wait = self.idle.load(Ordering::Relaxed) == 0;
+            match conn.serve(if others_wait { Duration::ZERO } else { LINGER }) {
+                Ok(true) => {}
+                Ok(false) => return Served::All,
+                Err(_) => return Served::Ended,
+            }
+        }
+        Served::Enough
     }
 
     fn forget(&self, shared: &Shared, member: &Arc<Member>) {
@@ -234,17 +255,6 @@ enum Served {
     Enough,
     /// The connection has ended.
     Ended,
-}
-
-fn serve_some(conn: &Connection) -> Served {
-    for _ in 0..BATCH {
-        match conn.serve(Duration::ZERO) {
-            Ok(true) => {}
-            Ok(false) => return Served::All,
-            Err(_) => return Served::Ended,
-        }
-    }
-    Served::Enough
 }
 
 /// Whose turn it is with a connection.

@@ -6,7 +6,9 @@ Theory of operation. A connection is always in exactly one of these places:
 * in the poller's selector, while nothing has arrived: this costs no thread;
 * in the queue, when something has arrived;
 * with a worker, which serves a few requests and passes it on: back to the
-  queue if there was always one more, else back to the selector.
+  queue if there was always one more, else back to the selector. While no other
+  connection waits, the worker lingers for a moment: the way through selector and
+  queue wakes two threads, and takes several times as long as a short call.
 
 So a connection is never served by two workers, and its descriptor is never in
 the selector while somebody works on it. That makes it safe to close: only who
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 # The poller also looks at idle connections this often (seconds), for those that
 # were closed by threads of the service: the selector cannot tell.
 _SWEEP_INTERVAL = 0.25
+# Seconds that a worker waits for the next request of a connection.
+_LINGER = 0.0002
 # Clients that may introduce themselves at the same time. One more, and the one that
 # has had the most time must go.
 _MAX_NEWCOMERS = 256
@@ -241,11 +245,12 @@ class ThreadPoolServer(Server):
 
     def _serve_requests(self, client: _Client) -> None:
         """Serve a batch of a connection's requests, then pass it on."""
+        waiting = self._active_connection_queue
         for _ in range(self.request_batch_size):
             if self._closed or client.conn.closed:
                 self._drop(client)
                 return
-            if not client.conn.poll(0):
+            if not client.conn.poll(_LINGER if waiting.empty() else 0):
                 # It may be idle for long, and there may be thousands.
                 client.conn._rest()
                 self._pass_on(client)
