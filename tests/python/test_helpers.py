@@ -231,6 +231,37 @@ def test_calls_work_while_a_background_thread_serves(pair: Pair) -> None:
     assert pair.client.root.add(1, 1) == 2
 
 
+def test_a_background_thread_that_stepped_aside_serves_again(pair: Pair) -> None:
+    """It does so once it has received the answer to another thread's call, and until no thread calls."""
+    called = threading.Event()
+    pair.client.root.set_callback(called.set)
+    background = BgServingThread(pair.client)
+
+    def received_for_others() -> bool:
+        assert pair.client.root.add(1, 1) == 2
+        return pair.client._answers[1] > 0
+
+    eventually(received_for_others)
+    for _ in range(3):
+        called.clear()
+        in_thread(lambda: pair.server._local_root.callback())
+        assert called.wait(PATIENCE)
+    eventually(received_for_others)
+    assert pair.client.root.add(1, 1) == 2
+    background.stop()
+    assert not background._thread.is_alive()
+
+
+def test_answers_are_counted_by_who_received_them(pair: Pair) -> None:
+    """A thread that waits alone receives its own."""
+    before, passed_on = pair.client._answers
+    for number in range(5):
+        assert pair.client.root.add(number, 1) == number + 1
+    after, still = pair.client._answers
+    assert after >= before + 5
+    assert still == passed_on == 0
+
+
 def test_stopping_a_background_thread(pair: Pair) -> None:
     background = BgServingThread(pair.client)
     thread = background._thread

@@ -1,6 +1,7 @@
 //! What waits for an answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 use rpyc_proto::wire::Payload;
@@ -45,6 +46,38 @@ pub(crate) enum Outcome {
     Exception(Payload<PyBulk>, usize),
     /// The answer could not be read.
     Unreadable(PyErr),
+}
+
+/// Counts the answers that threads have waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    all: AtomicU64,
+    passed_on: AtomicU64,
+}
+
+impl Answers {
+    /// One more was received, by the thread that waits for it or by another one. Only the holder of the
+    /// read role comes here.
+    pub(crate) fn note(&self, by_waiter: bool) {
+        let more = |count: &AtomicU64| {
+            count.store(
+                count.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Relaxed,
+            );
+        };
+        more(&self.all);
+        if !by_waiter {
+            more(&self.passed_on);
+        }
+    }
+
+    /// How many there were, and how many of them another thread received.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (
+            self.all.load(Ordering::Relaxed),
+            self.passed_on.load(Ordering::Relaxed),
+        )
+    }
 }
 
 /// A waiting thread as a callable, for programs that look into the pending requests.

@@ -41,6 +41,7 @@ impl PyDriver<'_, '_> {
                 });
             }
         };
+        self.conn.get().answers.note(slot.is_callers());
         if is_exception {
             slot.put(Outcome::Exception(payload, body));
             return Ok(());

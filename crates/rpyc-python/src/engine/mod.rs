@@ -40,7 +40,7 @@ use crate::proxies::Proxies;
 use crate::threads;
 use crate::timeout::Timeout;
 use crate::transport::PyTransport;
-use crate::waiter::Waiter;
+use crate::waiter::{Answers, Waiter};
 use configuration::Configuration;
 pub(crate) use configuration::same_items;
 use opening::Liveness;
@@ -84,6 +84,8 @@ pub(crate) struct Engine {
     pub(crate) performing: AtomicUsize,
     /// What the items that were read ahead depend on.
     pub(crate) activity: Activity,
+    /// Answers that threads have waited for.
+    pub(crate) answers: Answers,
 }
 
 impl Engine {
@@ -332,6 +334,7 @@ impl Engine {
             hides_addresses: AtomicBool::new(false),
             performing: AtomicUsize::new(0),
             activity: Activity::default(),
+            answers: Answers::default(),
         }
     }
 

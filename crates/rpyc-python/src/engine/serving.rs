@@ -109,6 +109,13 @@ impl Engine {
         }
     }
 
+    /// How many answers threads have waited for, and how many of them another thread received. Counts
+    /// from 0; whoever compares them sees what has happened in between.
+    #[getter]
+    fn _answers(&self) -> (u64, u64) {
+        self.answers.counts()
+    }
+
     /// Whether a thread is reading from the connection.
     #[getter]
     fn _is_being_read(&self) -> bool {

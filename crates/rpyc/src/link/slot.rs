@@ -37,6 +37,12 @@ impl<A> Slot<A> {
         drop(before);
     }
 
+    /// Whether the calling thread is the one that waits here.
+    #[must_use]
+    pub fn is_callers(&self) -> bool {
+        Parker::with_current(|me| Arc::ptr_eq(me, &self.parker))
+    }
+
     /// Whether an answer was put in.
     #[must_use]
     pub fn is_ready(&self) -> bool {
