@@ -21,7 +21,7 @@ from contenders import Contender
 from network import slow_link
 from peers import BenchError, Pair, placements, running
 from results import Key, Results
-from workloads import BULK, BUSY, CALLS, LINK, RUST, STRUCTURES, THREADS, Workload
+from workloads import BULK, BUSY, CALLS, LINK, POOL, RUST, STRUCTURES, THREADS, Workload
 
 POLLING_KEY = "busy_poll"
 """The key of the configuration that limits busy polling, in seconds; 0 turns it off."""
@@ -49,6 +49,8 @@ class Part:
 QUIET = replace(who.OURS, name="quiet", title="ours, no polling", client_words=("--config", f'{{"{POLLING_KEY}": 0}}'))
 QUIET = replace(QUIET, server_words=QUIET.client_words)
 
+POOLED = tuple(replace(contender, server_words=("--server", "pool")) for contender in (who.OURS, who.RPYC, who.STOCK))
+
 PARTS = (
     Part("calls", CALLS, who.ALL, ("tcp", "unix")),
     Part(
@@ -59,6 +61,7 @@ PARTS = (
     ),
     Part("structures", STRUCTURES, (who.OURS, who.RPYC, who.STOCK, who.MANAGERS, who.SOCKET)),
     Part("threads", THREADS, (who.OURS, who.RPYC, who.STOCK)),
+    Part("pool", POOL, (*POOLED, who.RAW)),
     Part("rust", RUST, (*who.RUST, who.RAW), stretch=1.5),
     Part("busy", BUSY, (who.OURS, QUIET, who.RPYC, who.RAW), ("tcp", "unix"), ("free",), stretch=3.0),
     Part("link", LINK, (who.OURS, who.RPYC, who.STOCK), placements=("free",)),

@@ -25,6 +25,7 @@ HEADINGS = {
     "bulk": "Large transfers",
     "structures": "Containers, instances, arrays",
     "threads": "Threads that share a connection",
+    "pool": "A server with a thread pool",
     "rust": "Rust to Rust",
     "busy": "All cores kept busy by other processes",
     "link": "A link of 100 Mbit/s",

@@ -60,9 +60,12 @@ STRUCTURES = (
     Workload("numpy16", "obtain a NumPy array of 16 MiB", "MiB/s", scale=16),
 )
 
-THREADS = tuple(
-    Workload(f"threads{count}", f"{count} thread{'s' * (count > 1)} on one connection") for count in (1, 4, 16)
+THREADS = (
+    *(Workload(f"threads{count}", f"{count} thread{'s' * (count > 1)} on one connection") for count in (1, 4, 16)),
+    Workload("background", "1 thread beside a BgServingThread"),
 )
+
+POOL = (Workload("held", "held call, a server with a thread pool", floor=(81, 16, 1)),)
 
 RUST = (
     Workload("sync", "call `add(1, 2)`", floor=(81, 16, 1)),

@@ -156,6 +156,7 @@ def makers(conn: Any, connect: Callable[[], Any]) -> dict[str, Callable[[], Any]
         "threads1": lambda: Threads(root.add, 1),
         "threads4": lambda: Threads(root.add, 4),
         "threads16": lambda: Threads(root.add, 16),
+        "background": lambda: Beside(conn, root.add),
         **bulk(root.push, root.echo),
     }
 
@@ -218,6 +219,22 @@ class Idle:
             require(conn.root.add(1, 2), 3)
             self.kept.append(conn)
         return {"calls": count, "seconds": 0.0}
+
+
+class Beside:
+    """A thread that calls while another one serves in the background."""
+
+    def __init__(self, conn: Any, add: Any) -> None:
+        self.conn = conn
+        self.thread = Threads(add, 1)
+
+    def for_seconds(self, span: float) -> Answer:
+        """As one thread alone."""
+        background = rpyc.BgServingThread(self.conn)
+        try:
+            return self.thread.for_seconds(span)
+        finally:
+            background.stop()
 
 
 def iterating(numbers: Any) -> Workload:
