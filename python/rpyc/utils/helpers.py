@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from threading import Event, Thread, current_thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -169,9 +170,9 @@ class BgServingThread:
     :param sleep_interval: seconds to sleep between two attempts.
 
     By default the thread waits for data, so a request is served when it arrives.
-    It steps aside while other threads make calls, because they get their answers
-    sooner if they read them themselves: a request is served by one of them then,
-    or two milliseconds after the last call at the latest. A caller
+    It steps aside while other threads make calls one after the other, because they
+    get their answers sooner if they read them themselves: a request is served by one
+    of them then, or two milliseconds after the last call at the latest. A caller
     that names one of the intervals gets the polling loop that RPyC has, with
     :attr:`SERVE_INTERVAL` and :attr:`SLEEP_INTERVAL` for the one not named.
 
@@ -186,7 +187,7 @@ class BgServingThread:
     # How long one wait for data lasts. Data ends it at once; only stop() on an
     # idle connection ever sees the rest of it.
     _WAIT = 0.05
-    # For how long at a time it steps aside.
+    # For how long at a time it steps aside, if calls follow each other within that time.
     _ASIDE = 0.001
 
     def __init__(
@@ -204,6 +205,7 @@ class BgServingThread:
         self._conn: Connection | None = conn
         self._callback = callback
         self._active = True
+        self._passed_on_at = 0.0
         self._stopped = Event()
         self._thread: Thread = spawn(self._bg_server)
 
@@ -229,10 +231,14 @@ class BgServingThread:
         self._conn = None
 
     def _serve_considerately(self, conn: Connection) -> None:
-        """Serve once. If that brought another thread's answer, step aside until no thread gets any."""
+        """Serve once. If that brought another thread's answer, soon after the last one, step aside until
+        no thread gets any."""
         _, passed_on = answers = conn._answers
         conn.serve(self._serve_interval)
         if conn._answers[1] == passed_on:
+            return
+        before, self._passed_on_at = self._passed_on_at, monotonic()
+        if self._passed_on_at - before > self._ASIDE:
             return
         while self._active and answers != conn._answers:
             answers = conn._answers

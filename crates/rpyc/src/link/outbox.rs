@@ -334,8 +334,9 @@ mod tests {
     /// The courier would go on piece by piece, for as long as another thread does.
     #[test]
     fn a_sender_may_leave_what_waits_but_not_what_is_wanted() {
+        type Want = fn(&Outbox<Vec<u8>>) -> bool;
         let frame = || Frame::seal(Writer::new_frame()).unwrap();
-        let wants: [fn(&Outbox<Vec<u8>>) -> bool; 3] = [
+        let wants: [Want; 3] = [
             |_| false,
             |outbox| outbox.begin().is_none(),
             |outbox| !outbox.is_idle_with_output(),

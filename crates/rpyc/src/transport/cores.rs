@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A thread that is kept waiting for a core for more than this part of the time has too little of it,
+/// A thread that is kept waiting for a core for more than this part of the time has too little of it.
 const CROWDED: u32 = 10;
-/// if others had it meanwhile. Each wait is then about as long as their slices: milliseconds. To be woken
-/// on a core that sleeps counts as waiting, too, and takes 60 us in a virtual machine.
+/// Not if each of its waits is shorter than this: others keep a core for milliseconds. To be woken on a
+/// core that sleeps counts as waiting, too, and takes 60 us in a virtual machine.
 const WAKING: Duration = Duration::from_micros(200);
 /// How long a look-up counts: it takes as long as a short call.
 const LOOK_MEMORY: Duration = Duration::from_millis(5);
