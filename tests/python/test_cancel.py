@@ -191,7 +191,7 @@ def test_a_cancelled_result(rig: Rig) -> None:
     assert result.ready and result.error and result.cancelled and not result.expired
     assert told == [result]
     for read in (result.wait, lambda: result.value):
-        with pytest.raises(CancelledError, match="CALL was cancelled"):
+        with pytest.raises(CancelledError, match='CALLATTR "wait" was cancelled'):
             read()
     service.gate.set()
     conn.ping()

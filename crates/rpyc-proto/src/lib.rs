@@ -46,6 +46,7 @@ pub mod dispatch;
 pub mod exports;
 pub mod features;
 pub mod id;
+pub mod introduction;
 pub mod limits;
 pub mod message;
 pub mod model;

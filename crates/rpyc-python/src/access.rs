@@ -34,7 +34,6 @@ pub(crate) fn check_attr<'py>(
     name: Bound<'py, PyString>,
     permission: &Bound<'py, PyString>,
 ) -> PyResult<Bound<'py, PyString>> {
-    let py = object.py();
     if !switch(config, permission)? {
         return Err(refused(
             object,
@@ -42,19 +41,9 @@ pub(crate) fn check_attr<'py>(
             &format!("its owner's {permission} is off"),
         ));
     }
-    let prefix = if switch(config, intern!(py, "allow_exposed_attrs"))? {
-        config.get_item(intern!(py, "exposed_prefix"))?
-    } else {
-        None
-    };
-    let prefix = prefix.map(Bound::cast_into::<PyString>).transpose()?;
-    let policy = Policy {
-        all: switch(config, intern!(py, "allow_all_attrs"))?,
-        safe: switch(config, intern!(py, "allow_safe_attrs"))?,
-        public: switch(config, intern!(py, "allow_public_attrs"))?
-            && !leads_past_rules(object, &name)?,
-        prefix: prefix.as_ref().map(|prefix| prefix.to_str()).transpose()?,
-    };
+    let prefix = prefix(config)?;
+    let prefix = prefix.as_ref().map(|prefix| prefix.to_str()).transpose()?;
+    let policy = policy(config, object, &name, prefix)?;
     let mut subject = Attribute {
         config,
         object,
@@ -67,6 +56,33 @@ pub(crate) fn check_attr<'py>(
         Access::Twin => Ok(subject.twin()?),
         Access::Denied => Err(refused(object, &name, "its owner does not expose it")),
     }
+}
+
+/// What makes an attribute reachable if its name starts with it, unless that is switched off.
+pub(crate) fn prefix<'py>(config: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyString>>> {
+    let py = config.py();
+    if !switch(config, intern!(py, "allow_exposed_attrs"))? {
+        return Ok(None);
+    }
+    let prefix = config.get_item(intern!(py, "exposed_prefix"))?;
+    Ok(prefix.map(Bound::cast_into).transpose()?)
+}
+
+/// The policy for one name of an object; `prefix` as [`prefix`] found it.
+pub(crate) fn policy<'a>(
+    config: &Bound<'_, PyDict>,
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    prefix: Option<&'a str>,
+) -> PyResult<Policy<'a>> {
+    let py = config.py();
+    Ok(Policy {
+        all: switch(config, intern!(py, "allow_all_attrs"))?,
+        safe: switch(config, intern!(py, "allow_safe_attrs"))?,
+        public: switch(config, intern!(py, "allow_public_attrs"))?
+            && !leads_past_rules(object, name)?,
+        prefix,
+    })
 }
 
 /// Whether a public name is one of the interpreter's own that leads past every rule: a text with fields
@@ -93,6 +109,12 @@ fn is_heap_type(class: &Bound<'_, PyType>) -> bool {
     unsafe {
         pyo3::ffi::PyType_HasFeature(class.as_type_ptr(), pyo3::ffi::Py_TPFLAGS_HEAPTYPE) != 0
     }
+}
+
+/// Whether a name is in `safe_attrs`.
+pub(crate) fn is_safe(config: &Bound<'_, PyDict>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+    let safe = config.get_item(intern!(name.py(), "safe_attrs"))?;
+    safe.map_or(Ok(false), |safe| safe.contains(name))
 }
 
 /// A switch of the configuration; one that is missing is off.
@@ -189,10 +211,7 @@ impl Subject for Attribute<'_, '_> {
     type Error = PyErr;
 
     fn is_safe(&mut self) -> PyResult<bool> {
-        let safe = self
-            .config
-            .get_item(intern!(self.name.py(), "safe_attrs"))?;
-        safe.map_or(Ok(false), |safe| safe.contains(self.name))
+        is_safe(self.config, self.name)
     }
 
     fn has_name(&mut self) -> PyResult<bool> {

@@ -23,6 +23,18 @@ pub(crate) fn complete_all(
 }
 
 fn complete<'py>(conn: &Bound<'py, Engine>, netref: &Bound<'py, PyNetref>) -> PyResult<()> {
+    complete_by(conn, netref, || {
+        request::sync(conn, Handler::Inspect, IdByValue(netref))
+    })
+}
+
+/// Gives a proxy its class. `ask` gets the methods of the remote class from the peer, if that is
+/// necessary.
+pub(crate) fn complete_by<'py>(
+    conn: &Bound<'py, Engine>,
+    netref: &Bound<'py, PyNetref>,
+    ask: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<()> {
     let py = conn.py();
     let this = netref.get();
     if this.is_complete() {
@@ -34,7 +46,7 @@ fn complete<'py>(conn: &Bound<'py, Engine>, netref: &Bound<'py, PyNetref>) -> Py
     let class = match proxies.class(py, &key) {
         Some(class) => class,
         None => {
-            let answer = request::sync(conn, Handler::Inspect, IdByValue(netref))?;
+            let answer = ask()?;
             let methods = module(py)?
                 .getattr(intern!(py, "_methods_told"))?
                 .call1((answer,))?;

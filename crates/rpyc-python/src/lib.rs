@@ -38,6 +38,7 @@ mod driver;
 mod engine;
 mod failure;
 mod greenlets;
+mod introduction;
 mod methods;
 mod model;
 mod native;

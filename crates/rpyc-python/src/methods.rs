@@ -23,7 +23,7 @@ use crate::netref::{PyNetref, module};
 use crate::request::{self, On};
 
 /// The most names that are remembered per proxy.
-const MAX_SEEN: usize = 64;
+pub(crate) const MAX_SEEN: usize = 64;
 
 /// The attributes of one proxy that were seen to be bound methods.
 #[derive(Debug, Default)]
@@ -41,11 +41,21 @@ impl SeenMethods {
         if !found.is_instance_of::<PyNetref>() || !found.get_type().is(method_class(name.py())?) {
             return Ok(());
         }
+        self.add(name);
+        Ok(())
+    }
+
+    /// Notes that an attribute is a bound method, as the owner of the object says.
+    pub(crate) fn learn(&self, name: &str, py: Python<'_>) {
+        // As names in programs are, so that it is found by identity.
+        self.add(&PyString::intern(py, name));
+    }
+
+    fn add(&self, name: &Bound<'_, PyString>) {
         let mut names = self.names.lock();
         if names.len() < MAX_SEEN && position(&names, name).is_none() {
             names.push(name.clone().unbind());
         }
-        Ok(())
     }
 
     /// The attribute may be something else from now on.

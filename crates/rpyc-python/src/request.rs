@@ -28,6 +28,17 @@ use crate::waiter::{Outcome, Slot, Waiter};
 pub(crate) trait Arguments<'py> {
     fn write(&self, model: &mut PyModel<'_, 'py>, out: &mut Writer<PyBulk>) -> Result<(), Raised>;
 
+    /// Makes of an unboxed answer what the request is to give.
+    fn receive(
+        &self,
+        conn: &Bound<'py, Engine>,
+        answer: Bound<'py, PyAny>,
+        incomplete: Vec<Py<PyNetref>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        classes::complete_all(conn, incomplete)?;
+        Ok(answer)
+    }
+
     /// What follows the object that the request is about: for some handlers an attribute's name.
     fn second(&self) -> Option<Bound<'py, PyAny>> {
         None
@@ -168,8 +179,7 @@ pub(crate) fn sync_within<'py>(
     let outcome = if done { slot.take() } else { None };
     match outcome {
         Some(Outcome::Value(value, incomplete)) => {
-            classes::complete_all(conn, incomplete)?;
-            Ok(value.into_bound(py))
+            args.receive(conn, value.into_bound(py), incomplete)
         }
         Some(Outcome::Exception(payload, body)) => {
             Err(driver::load_exception(conn, &payload, body).unwrap_or_else(|error| error))
@@ -207,10 +217,16 @@ pub(crate) fn asynchronous<'py>(
 ) -> PyResult<Bound<'py, PyAsyncResult>> {
     let py = conn.py();
     let link = conn.get().link()?;
+    let by_name = call_by_name(handler, args)?;
+    let (handler, args) = match &by_name {
+        Some(args) => (i64::from(Handler::CallAttr.number()), args),
+        None => (handler, args),
+    };
     let result = Bound::new(py, PyAsyncResult::of(conn.as_any()))?;
     let waiter = Waiter::Result(result.clone().unbind());
     let seq = send(conn, link, handler, &Any(args), waiter)?;
-    result.get().note_sent(handler, Some(seq));
+    let attribute = by_name.and_then(|args| args.get_item(1).ok());
+    result.get().note_sent(handler, Some(seq), attribute);
     result.get().expire_after(timeout);
     if !link.is_due() {
         return Ok(result);
@@ -224,6 +240,35 @@ pub(crate) fn asynchronous<'py>(
             Err(after_failure(conn, link, error, Some(&operation)))
         }
     }
+}
+
+/// If the arguments of a request are those of a call of a method that was not fetched: the arguments to
+/// call it by its name. To fetch it would be to wait.
+fn call_by_name<'py>(
+    handler: i64,
+    args: &Bound<'py, PyTuple>,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    if handler != i64::from(Handler::Call.number()) {
+        return Ok(None);
+    }
+    let Ok(first) = args.get_borrowed_item(0) else {
+        return Ok(None);
+    };
+    let Some((object, name)) = first
+        .cast::<PyNetref>()
+        .ok()
+        .and_then(|netref| netref.get().method_by_name())
+    else {
+        return Ok(None);
+    };
+    let py = args.py();
+    let target = [
+        object.bind(py).as_any().clone(),
+        name.bind(py).as_any().clone(),
+    ];
+    let rest = args.iter().skip(1);
+    let all = PyTuple::new(py, target.into_iter().chain(rest).collect::<Vec<_>>())?;
+    Ok(Some(all))
 }
 
 /// A request in words, for errors.

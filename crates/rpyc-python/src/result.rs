@@ -33,9 +33,19 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct PyAsyncResult {
     conn: Py<PyAny>,
-    /// The handler of the request, once it was sent, and its number if it has one of its own.
-    sent: OnceLock<(i64, Option<u64>)>,
+    /// Its request, once that was sent.
+    sent: OnceLock<Sent>,
     state: Mutex<State>,
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+struct Sent {
+    handler: i64,
+    /// Its number, if it has one of its own.
+    seq: Option<u64>,
+    /// The attribute that it is about, if that is known.
+    attribute: Option<Py<PyAny>>,
 }
 
 #[derive(Debug)]
@@ -84,16 +94,28 @@ impl PyAsyncResult {
     }
 
     /// Its request is sent now.
-    pub(crate) fn note_sent(&self, handler: i64, seq: Option<u64>) {
-        let _ = self.sent.set((handler, seq));
+    pub(crate) fn note_sent(
+        &self,
+        handler: i64,
+        seq: Option<u64>,
+        attribute: Option<Bound<'_, PyAny>>,
+    ) {
+        let _ = self.sent.set(Sent {
+            handler,
+            seq,
+            attribute: attribute.map(Bound::unbind),
+        });
     }
 
     /// What was asked for, in words.
     pub(crate) fn operation(&self) -> String {
-        self.sent.get().map_or_else(
-            || "an asynchronous request".to_owned(),
-            |&(handler, _)| failure::operation(handler, None),
-        )
+        let Some(sent) = self.sent.get() else {
+            return "an asynchronous request".to_owned();
+        };
+        Python::attach(|py| {
+            let attribute = sent.attribute.as_ref().map(|name| name.bind(py));
+            failure::operation(sent.handler, attribute)
+        })
     }
 
     /// The connection ended: no answer will come. The error is `ConnectionLost`.
@@ -110,7 +132,12 @@ impl PyAsyncResult {
 
     /// Nobody waits for the answer any more.
     fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(&(handler, Some(seq))) = self.sent.get() else {
+        let Some(&Sent {
+            handler,
+            seq: Some(seq),
+            ..
+        }) = self.sent.get()
+        else {
             return Ok(());
         };
         let conn = self.conn.bind(py);
@@ -361,7 +388,7 @@ impl PyAsyncResult {
 
     /// Notes that it waits for the answer to this request.
     fn _sent(&self, handler: i64, seq: u64) {
-        self.note_sent(handler, Some(seq));
+        self.note_sent(handler, Some(seq), None);
     }
 
     #[getter(_conn)]

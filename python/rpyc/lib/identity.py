@@ -73,15 +73,10 @@ def get_methods(obj_attrs: Container[str], obj: object) -> ItemsView[str, str | 
     itself. Names in ``obj_attrs`` are left out. (``protocol.md``, section 15.)
     """
     kind = type(obj)
-    # Read before the classes are: what changes meanwhile counts.
-    version = _rpyc.type_version(kind)
-    attrs: dict[str, object] = {}
-    for cls in reversed(kind.__mro__):
-        attrs.update(vars(cls))
     if not _is_class(obj):
-        return _methods_of(version, obj_attrs, attrs).items()
-    for cls in reversed(obj.__mro__):
-        attrs.update(vars(cls))
+        return _methods_of(kind, obj_attrs).items()
+    attrs = _attributes(kind)
+    attrs.update(_attributes(obj))
     return _methods(obj_attrs, attrs).items()
 
 
@@ -144,27 +139,41 @@ _known_methods: dict[int, tuple[Container[str], list[str | None], _Methods]] = {
 is to tell. Keeps no object of the type alive."""
 
 
-def _methods_of(version: int, obj_attrs: Container[str], attrs: dict[str, object]) -> _Methods:
-    """The methods among the attributes of a type of this version (0: unknown).
+def _methods_of(kind: type, obj_attrs: Container[str]) -> _Methods:
+    """The methods of a type.
 
     Each new connection asks for those of its root, and finding them takes long.
     """
+    # Read before the classes are: what changes meanwhile counts.
+    version = _rpyc.type_version(kind)
     known = _known_methods.get(version)
     if known is not None:
         left_out, texts, methods = known
         # A text can change without its type.
-        if left_out is obj_attrs and _texts(methods, attrs) == texts:
+        if left_out is obj_attrs and _texts(kind, methods) == texts:
             return methods
+    attrs = _attributes(kind)
     methods = _methods(obj_attrs, attrs)
-    if version and type(obj_attrs) is frozenset:
+    # Reading their texts again is to run no code of the program.
+    plain = type(kind) is type and _PLAIN_ROUTINES.issuperset(type(attrs[name]) for name in methods)
+    if version and plain and type(obj_attrs) is frozenset:
         if len(_known_methods) >= _MOST_KINDS:
             _known_methods.clear()
-        _known_methods[version] = obj_attrs, _texts(methods, attrs), methods
+        _known_methods[version] = obj_attrs, _texts(kind, methods), methods
     return methods
 
 
-def _texts(methods: _Methods, attrs: dict[str, object]) -> list[str | None]:
-    return [attrs[name].__doc__ for name in methods if name in attrs]
+def _texts(kind: type, methods: _Methods) -> list[str | None]:
+    find = type.__getattribute__
+    return [find(kind, name).__doc__ for name in methods]
+
+
+def _attributes(cls: type) -> dict[str, object]:
+    """What a class and its bases define, by name."""
+    attrs: dict[str, object] = {}
+    for base in reversed(cls.__mro__):
+        attrs.update(vars(base))
+    return attrs
 
 
 def _methods(obj_attrs: Container[str], attrs: dict[str, object]) -> _Methods:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from threading import Event, Thread, current_thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from rpyc.core.consts import HANDLE_BUFFITER, HANDLE_CALL
-from rpyc.core.netref import asyncreq, syncreq
+from rpyc.core.netref import BaseNetref, asyncreq, syncreq
 from rpyc.lib import spawn
 
 if TYPE_CHECKING:
@@ -114,12 +114,17 @@ def async_(proxy: Any) -> _Async:
 
     :raises TypeError: ``proxy`` is no proxy, or is not callable.
     """
-    if isinstance(proxy, _Async):
-        return proxy
+    # Looked at by its type only: a proxy of a method that was not fetched would be fetched if it were
+    # asked for its class or id, which is to wait.
+    if issubclass(type(proxy), _Async):
+        return cast("_Async", proxy)
     known = _async_proxies_cache.get(id(proxy))
     if known is not None:
         return known
-    if not hasattr(proxy, "____conn__") or not hasattr(proxy, "____id_pack__"):
+    is_proxy = issubclass(type(proxy), BaseNetref) or (
+        hasattr(proxy, "____conn__") and hasattr(proxy, "____id_pack__")
+    )
+    if not is_proxy:
         raise TypeError(f"'proxy' must be a Netref: {proxy!r}")
     if not callable(proxy):
         raise TypeError(f"'proxy' must be callable: {proxy!r}")

@@ -18,6 +18,7 @@ use crate::bulk::PyBulk;
 use crate::cancel::Performing;
 use crate::classes;
 use crate::engine::Engine;
+use crate::introduction;
 use crate::model::{PyModel, Raised};
 use crate::nesting;
 use crate::peek;
@@ -49,12 +50,14 @@ impl<'py> PyDriver<'_, 'py> {
         let request = dispatch::read_request(&mut model, &payload, body);
         let request = told_of_memory(request, payload.cut);
         let incomplete = std::mem::take(&mut model.incomplete);
+        let introduces =
+            asks_for(&request, Handler::GetRoot) && introduction::is_wanted(&payload, body);
         drop(payload);
         let request = match request {
             Err(Raised(error)) if is_malformed(py, &error) => return Err(self.give_up(error)),
             request => request,
         };
-        if matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::ReadAhead))) {
+        if asks_for(&request, Handler::ReadAhead) {
             // It must be performed in the order of arrival, and runs no code of the user as long as
             // it does not pass the role on itself.
             let result = request
@@ -65,8 +68,7 @@ impl<'py> PyDriver<'_, 'py> {
         }
         self.conn.get().activity.note_arrival();
         self.link.pass_on();
-        let is_batch =
-            matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::Batch)));
+        let is_batch = asks_for(&request, Handler::Batch);
         let result = request.map_err(PyErr::from).and_then(|request| {
             let _performing = Performing::begin(self.conn, message::number(seq));
             nesting::check(py, self.conn.get())?;
@@ -82,6 +84,8 @@ impl<'py> PyDriver<'_, 'py> {
             self.push_reply(seq, |model, out| {
                 if is_batch {
                     batch::put_outcomes(model, out, &value)
+                } else if introduces {
+                    introduction::put_root(model, out, &value)
                 } else {
                     boxing::put_boxed(model, out, &value)
                 }
@@ -170,6 +174,11 @@ impl<'py> PyDriver<'_, 'py> {
         }
         self.conn.get().push(self.link, out)
     }
+}
+
+/// Whether a request that could be read asks for this handler.
+fn asks_for<V, E>(request: &Result<Request<V>, E>, handler: Handler) -> bool {
+    matches!(request, Ok(request) if matches!(request.handler, Ok(asked) if asked == handler))
 }
 
 /// Whether an exception is for this process, not for the peer.

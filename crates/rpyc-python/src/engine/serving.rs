@@ -7,11 +7,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use rpyc::link::Link;
-use rpyc_proto::consts::MessageKind;
+use rpyc_proto::consts::{Handler, MessageKind};
 
 use super::Engine;
 use crate::access;
 use crate::driver::PyDriver;
+use crate::introduction;
 use crate::nesting;
 use crate::request;
 use crate::result::PyAsyncResult;
@@ -139,6 +140,9 @@ impl Engine {
         match handler.extract::<i64>() {
             Ok(number) if slf.get().is_native(slf) => {
                 let timeout = slf.get().sync_request_timeout(py)?;
+                if number == i64::from(Handler::GetRoot.number()) && args.is_empty() {
+                    return introduction::ask(slf, timeout);
+                }
                 request::sync_within(slf, number, request::Any(args), timeout)
             }
             _ => {
@@ -185,7 +189,7 @@ impl Engine {
         let link = slf.get().link()?;
         let waiter = match waiter.cast_into::<PyAsyncResult>() {
             Ok(result) => {
-                result.get().note_sent(handler, None);
+                result.get().note_sent(handler, None, None);
                 Waiter::Result(result.unbind())
             }
             Err(other) => Waiter::Callback(other.into_inner().unbind()),

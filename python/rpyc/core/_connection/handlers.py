@@ -233,6 +233,10 @@ class Handlers(_rpyc.Engine):
         if isinstance(obj, BaseNetref):
             # An object of a third peer: its owner knows.
             return obj.____conn__.sync_request(consts.HANDLE_INSPECT, obj.____id_pack__)
+        return self._methods_told_of(obj)
+
+    def _methods_told_of(self, obj: Any) -> tuple[tuple[str, str | None], ...]:
+        """What a peer is told about the methods of an object."""
         methods = get_methods(netref.LOCAL_ATTRS, obj)
         if self._gates():
             return tuple(item for item in methods if self._is_reachable(obj, item[0]))

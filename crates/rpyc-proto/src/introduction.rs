@@ -1,0 +1,44 @@
+//! Introductions: a root that comes with what would be asked about it next.
+//!
+//! Who asks for the root of a peer asks for its methods after that, and then for one of them. An asker
+//! that wants to be told all of it at once writes the arguments of the request, none, in the long
+//! form of an empty tuple. Peers that know nothing of it read the same request as ever.
+
+use crate::boxing;
+use crate::consts::Label;
+use crate::dispatch;
+use crate::wire::{Payload, Reader, Writer, tag};
+
+/// What an introduction starts with; the root and its description follow.
+pub const MARK: &str = "introduction";
+
+/// An empty tuple, as nobody writes it otherwise.
+const LONG_EMPTY_TUPLE: [u8; 2] = [tag::TUP_L1, 0];
+
+/// Writes the boxed arguments of a request for the root that asks for an introduction.
+pub fn put_arguments<B>(out: &mut Writer<B>) {
+    dispatch::put_boxed_with(out, |out| out.put_raw(&LONG_EMPTY_TUPLE));
+}
+
+/// Whether a request for the root asks for an introduction.
+#[must_use]
+pub fn is_wanted<B>(payload: &Payload<B>, body: usize) -> bool {
+    let mut reader = payload.reader_at(body);
+    takes_value(&mut reader).is_some()
+        && payload.head.get(reader.position()..) == Some(&LONG_EMPTY_TUPLE)
+}
+
+/// Steps over a handler and the label of arguments by value.
+fn takes_value<B>(reader: &mut Reader<'_, B>) -> Option<()> {
+    reader.tuple_of(2, "").ok()?;
+    reader.skip().ok()?;
+    reader.tuple_of(2, "").ok()?;
+    (reader.small_int("").ok()? == i64::from(Label::Value.number())).then_some(())
+}
+
+/// Starts the boxed introduction: the boxed description and the boxed root must follow.
+pub fn put_head<B>(out: &mut Writer<B>) {
+    boxing::put_label(out, Label::Tuple);
+    out.put_tuple(3);
+    dispatch::put_boxed_with(out, |out| out.put_str(MARK));
+}
