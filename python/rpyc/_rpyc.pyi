@@ -15,6 +15,7 @@ __all__ = [
     "brine_dumpable",
     "brine_load",
     "extension_changed",
+    "fetch_if_just_read",
     "install_call",
     "install_next",
     "is_cancelled",
@@ -45,6 +46,13 @@ def brine_dumpable(obj: object) -> bool:
 
 def extension_changed() -> None:
     """Tell the engine that a name that programs may replace was assigned."""
+
+def fetch_if_just_read(proxy: BaseNetref) -> None:
+    """Fetch a method that was not fetched, if nothing was sent or received since its proxy was read.
+
+    One that was read before something else was begun is left alone: to fetch it would be to wait
+    for that.
+    """
 
 def is_cancelled() -> bool:
     """Whether the caller of the request that this thread performs has given it up.

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ import pytest
 
 import rpyc
 from rpyc.core import brine, consts
+from rpyc.core.channel import Channel
+from rpyc.core.stream import SocketStream
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -157,6 +160,25 @@ def test_python_gives_calls_of_a_rust_service_up(rust: dict[str, str]) -> None:
                 work()
             assert other.root.noticed() is True
     assert complaints == []
+
+
+def test_a_rust_service_introduces_itself(rust: dict[str, str]) -> None:
+    """The first call takes two requests, and so does each one to Python's own eyes: a method is a method."""
+    with rust_server(rust["calculator_server"]) as (port, _):
+        asked: list[int] = []
+
+        class Counting(Channel):
+            def send(self, data: bytes) -> None:
+                asked.append(brine.load(data[1:])[1][0])
+                super().send(data)
+
+        conn = rpyc.connect_channel(Counting(SocketStream.connect("127.0.0.1", port)))
+        with conn:
+            assert conn.root.add(2, 3) == conn.root.exposed_add(2, 3) == 5
+            assert asked[:2] == [consts.HANDLE_GETROOT, consts.HANDLE_CALLATTR]
+            assert consts.HANDLE_INSPECT not in asked
+            assert "add" in dir(conn.root) and "bound method add" in repr(conn.root.add)
+            assert isinstance(conn.root.exposed_add, types.MethodType)
 
 
 def test_python_listens_for_a_rust_service(rust: dict[str, str]) -> None:

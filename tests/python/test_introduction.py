@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
@@ -103,13 +104,42 @@ def test_a_method_is_read_before_it_is_called(connect: Any) -> None:
 
 
 def test_an_asynchronous_call_waits_for_nothing(connect: Any) -> None:
-    """To fetch the method first would be to wait for it, however long the peer is busy."""
+    """A method that was read before something else was begun is not fetched: that would be to wait for it."""
+    conn = connect(Ordinary)
+    add = conn.root.add
+    conn.ping()
+    requests(conn)
+    assert rpyc.async_(add)(1, b=1).value == 2
+    assert rpyc.timed(add, 20)(3, 4).value == 7
+    assert requests(conn) == [CALLATTR, CALLATTR]
+    with pytest.raises(CancelledError, match='CALLATTR "add" was cancelled'):
+        cancelled(rpyc.async_(add)(1)).wait()
+
+
+def test_what_was_just_read_is_fetched(connect: Any) -> None:
+    """Before it is called asynchronously, as ever: programs count on what happens in that time."""
     conn = connect(Ordinary)
     add = rpyc.async_(conn.root.add)
-    assert rpyc.async_(conn.root.add)(1, b=1).value == 2
-    assert add(1, 2).value == 3
-    assert rpyc.timed(conn.root.add, 20)(3, 4).value == 7
-    assert requests(conn) == [GETROOT, CALLATTR, CALLATTR, CALLATTR]
+    assert requests(conn) == [GETROOT, GETATTR]
+    conn.ping()
+    assert add(1, b=1).value == 2
+    assert requests(conn) == [consts.HANDLE_PING, CALL]
+
+
+def test_what_is_called_again_and_again_is_fetched(connect: Any) -> None:
+    """Its owner need not look it up each time then."""
+    conn = connect(Ordinary)
+    add = conn.root.add
+    assert [add(n, 1) for n in range(100)] == [*range(1, 101)]
+    asked = requests(conn)
+    assert asked[0] == GETROOT and asked.count(GETATTR) == 1
+    assert set(asked[1 : asked.index(GETATTR)]) == {CALLATTR}
+    assert set(asked[asked.index(GETATTR) + 1 :]) == {CALL}
+
+
+def cancelled(result: Any) -> Any:
+    result.cancel()
+    return result
 
 
 def test_docs_and_operators(connect: Any) -> None:

@@ -42,3 +42,47 @@ pub fn put_head<B>(out: &mut Writer<B>) {
     out.put_tuple(3);
     dispatch::put_boxed_with(out, |out| out.put_str(MARK));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consts::Handler;
+    use crate::message::{Dialect, Message};
+    use crate::wire::Payload;
+
+    fn request(dialect: Dialect, put: impl FnOnce(&mut Writer<()>)) -> (Payload<()>, usize) {
+        let mut out = Writer::<()>::new();
+        dispatch::put_request(&mut out, dialect, 3, i64::from(Handler::GetRoot.number()));
+        put(&mut out);
+        let payload = out.into_payload();
+        let body = Message::parse(&payload).map_or(0, |message| message.body);
+        (payload, body)
+    }
+
+    #[test]
+    fn an_asker_is_recognized() {
+        for dialect in [Dialect::V5, Dialect::V6] {
+            let (payload, body) = request(dialect, put_arguments);
+            assert!(is_wanted(&payload, body));
+        }
+    }
+
+    #[test]
+    fn others_are_not() {
+        let plain = |out: &mut Writer<()>| dispatch::put_boxed_with(out, |out| out.put_tuple(0));
+        let more = |out: &mut Writer<()>| {
+            put_arguments(out);
+            out.put_none();
+        };
+        let tuple = |out: &mut Writer<()>| {
+            boxing::put_label(out, Label::Tuple);
+            out.put_raw(&LONG_EMPTY_TUPLE);
+        };
+        let nothing = |_: &mut Writer<()>| {};
+        for put in [plain, more, tuple, nothing] {
+            let put: fn(&mut Writer<()>) = put;
+            let (payload, body) = request(Dialect::V6, put);
+            assert!(!is_wanted(&payload, body));
+        }
+    }
+}

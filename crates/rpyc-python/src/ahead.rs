@@ -113,7 +113,8 @@ impl Activity {
             .collect()
     }
 
-    fn count(&self) -> u64 {
+    /// How many messages there were so far: the same number again says that there was none meanwhile.
+    pub(crate) fn count(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }
 

@@ -54,7 +54,7 @@ impl<'py> Arguments<'py> for Asking {
         classes::complete_by(conn, &root, || Ok(told))?;
         classes::complete_all(conn, incomplete)?;
         for name in names {
-            root.get().methods().learn(name.to_str()?, conn.py());
+            root.get().methods().learn(name.to_str()?, conn.py())?;
         }
         Ok(root.into_any())
     }

@@ -74,7 +74,7 @@ mod _rpyc {
     #[pymodule_export]
     use super::native::{extension_changed, type_version};
     #[pymodule_export]
-    use super::netref::{PyNetref, syncreq};
+    use super::netref::{PyNetref, fetch_if_just_read, syncreq};
     #[pymodule_export]
     use super::result::PyAsyncResult;
     #[pymodule_export]

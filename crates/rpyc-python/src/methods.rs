@@ -5,8 +5,12 @@
 //! that is not fetched. Calling that sends one request, CALLATTR, which does at the owner exactly
 //! what reading and calling do. Any other use of it fetches the attribute first.
 //!
+//! A proxy that is kept and called again and again is fetched after a while.
+//!
 //! What differs: if the attribute vanishes meanwhile, it is the call that raises AttributeError, not
 //! the reading. The configuration key `fold_method_calls` turns it off.
+
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyAttributeError;
@@ -25,10 +29,20 @@ use crate::request::{self, On};
 /// The most names that are remembered per proxy.
 pub(crate) const MAX_SEEN: usize = 64;
 
+/// After so many calls by its name a proxy of a method is fetched.
+const IN_USE: u32 = 16;
+
 /// The attributes of one proxy that were seen to be bound methods.
 #[derive(Debug, Default)]
 pub(crate) struct SeenMethods {
-    names: Mutex<Vec<Py<PyString>>>,
+    names: Mutex<Vec<Name>>,
+}
+
+/// A name with its hash: most names that are looked for are none of those.
+#[derive(Debug)]
+struct Name {
+    hash: isize,
+    text: Py<PyString>,
 }
 
 impl SeenMethods {
@@ -41,29 +55,33 @@ impl SeenMethods {
         if !found.is_instance_of::<PyNetref>() || !found.get_type().is(method_class(name.py())?) {
             return Ok(());
         }
-        self.add(name);
-        Ok(())
+        self.add(name)
     }
 
     /// Notes that an attribute is a bound method, as the owner of the object says.
-    pub(crate) fn learn(&self, name: &str, py: Python<'_>) {
+    pub(crate) fn learn(&self, name: &str, py: Python<'_>) -> PyResult<()> {
         // As names in programs are, so that it is found by identity.
-        self.add(&PyString::intern(py, name));
+        self.add(&PyString::intern(py, name))
     }
 
-    fn add(&self, name: &Bound<'_, PyString>) {
+    fn add(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
+        let hash = name.hash()?;
         let mut names = self.names.lock();
-        if names.len() < MAX_SEEN && position(&names, name).is_none() {
-            names.push(name.clone().unbind());
+        if names.len() < MAX_SEEN && position(&names, name, hash).is_none() {
+            let text = name.clone().unbind();
+            names.push(Name { hash, text });
         }
+        Ok(())
     }
 
     /// The attribute may be something else from now on.
-    pub(crate) fn forget(&self, name: &Bound<'_, PyString>) {
+    pub(crate) fn forget(&self, name: &Bound<'_, PyString>) -> PyResult<()> {
+        let hash = name.hash()?;
         let mut names = self.names.lock();
-        if let Some(place) = position(&names, name) {
+        if let Some(place) = position(&names, name, hash) {
             names.swap_remove(place);
         }
+        Ok(())
     }
 
     /// All attributes may be something else: one was set, maybe under its other name.
@@ -79,7 +97,8 @@ impl SeenMethods {
         name: &Bound<'py, PyString>,
     ) -> PyResult<Option<Bound<'py, PyNetref>>> {
         let py = object.py();
-        if position(&self.names.lock(), name).is_none() {
+        let hash = name.hash()?;
+        if position(&self.names.lock(), name, hash).is_none() {
             return Ok(None);
         }
         let Some(engine) = object.get().native_engine(py) else {
@@ -95,6 +114,8 @@ impl SeenMethods {
         let method = Unfetched {
             object: object.clone().unbind(),
             name: name.clone().unbind(),
+            read_at: engine.get().activity.count(),
+            calls: AtomicU32::new(0),
         };
         let proxy = Bound::new(py, PyNetref::unfetched(engine, method))?;
         classes::set_class(&proxy, &method_class(py)?)?;
@@ -103,15 +124,10 @@ impl SeenMethods {
 }
 
 /// Where a name is listed. Names in programs are interned, so they are mostly found by identity.
-fn position(names: &[Py<PyString>], name: &Bound<'_, PyString>) -> Option<usize> {
-    names.iter().position(|known| known.is(name)).or_else(|| {
-        names.iter().position(|known| {
-            known
-                .bind(name.py())
-                .to_str()
-                .ok()
-                .is_some_and(|known| name.to_str().ok() == Some(known))
-        })
+fn position(names: &[Name], name: &Bound<'_, PyString>, hash: isize) -> Option<usize> {
+    names.iter().position(|known| {
+        let same = || known.text.bind(name.py()).to_str().ok() == name.to_str().ok();
+        known.hash == hash && (known.text.is(name) || same())
     })
 }
 
@@ -130,9 +146,24 @@ fn method_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
 pub(crate) struct Unfetched {
     object: Py<PyNetref>,
     name: Py<PyString>,
+    /// The [count](crate::ahead::Activity::count) of messages when it was read.
+    read_at: u64,
+    /// How often it was called by its name.
+    calls: AtomicU32,
 }
 
 impl Unfetched {
+    /// Whether it is called so often that it is better fetched: its owner need not look it up then.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.calls.fetch_add(1, Ordering::Relaxed) >= IN_USE
+    }
+
+    /// Whether nothing was sent or received since it was read: to fetch it now is the same as to have
+    /// done so then.
+    pub(crate) fn was_just_read(&self, engine: &Engine) -> bool {
+        engine.activity.count() == self.read_at
+    }
+
     /// The object, and the name.
     pub(crate) const fn parts(&self) -> (&Py<PyNetref>, &Py<PyString>) {
         (&self.object, &self.name)
@@ -155,7 +186,7 @@ impl Unfetched {
             .is_err_and(|error| error.is_instance_of::<PyAttributeError>(py))
         {
             // It may be gone: the next one who reads it is to be told at once.
-            object.get().methods().forget(name);
+            object.get().methods().forget(name)?;
         }
         result
     }
@@ -165,7 +196,7 @@ impl Unfetched {
         let py = proxy.py();
         let name = self.name.bind(py);
         let object = self.object.bind(py);
-        object.get().methods().forget(name);
+        object.get().methods().forget(name)?;
         let found = object.as_any().getattr(name)?;
         let Ok(found) = found.cast::<PyNetref>() else {
             let text = format!("{name} was a method of the remote object, and is none any more");

@@ -139,6 +139,14 @@ impl PyNetref {
         self.method.as_ref().map(Unfetched::parts)
     }
 
+    /// The same, of one that was not read just now.
+    pub(crate) fn late_method(&self, py: Python<'_>) -> Option<(&Py<Self>, &Py<PyString>)> {
+        let engine = self.engine(py)?.get();
+        let method = self.method.as_ref()?;
+        self.method_by_name()
+            .filter(|_| !method.was_just_read(engine))
+    }
+
     /// The items that were read ahead, of an iterator.
     pub(crate) fn ahead(&self) -> Option<&Arc<Ahead>> {
         let id = self.id.get()?;
@@ -462,6 +470,17 @@ fn with_first<'py>(
     PyTuple::new(first.py(), all)
 }
 
+/// Fetches a method that was not fetched, if nothing was sent or received since its proxy was read: as if
+/// it had been fetched then. One that was read before something else was begun is left alone: to fetch it
+/// would be to wait for that.
+#[pyfunction]
+pub(crate) fn fetch_if_just_read(proxy: &Bound<'_, PyNetref>) -> PyResult<()> {
+    match proxy.get().late_method(proxy.py()) {
+        Some(_) => Ok(()),
+        None => PyNetref::id(proxy).map(drop),
+    }
+}
+
 /// Calls the remote object; a method that was not fetched, by its name.
 pub(crate) fn call<'py>(
     netref: &Bound<'py, PyNetref>,
@@ -474,6 +493,7 @@ pub(crate) fn call<'py>(
         _ => PyTuple::empty(py),
     };
     if let (None, Some(method)) = (netref.get().id.get(), &netref.get().method)
+        && !method.is_in_use()
         && let Some(engine) = netref.get().native_engine(py)
     {
         return method.call(engine, args, &kwargs);

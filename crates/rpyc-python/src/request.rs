@@ -242,8 +242,8 @@ pub(crate) fn asynchronous<'py>(
     }
 }
 
-/// If the arguments of a request are those of a call of a method that was not fetched: the arguments to
-/// call it by its name. To fetch it would be to wait.
+/// If a request is the call of a method that was read a while ago and not fetched: the arguments to call
+/// it by its name. To fetch it would be to wait for what was begun meanwhile.
 fn call_by_name<'py>(
     handler: i64,
     args: &Bound<'py, PyTuple>,
@@ -251,24 +251,22 @@ fn call_by_name<'py>(
     if handler != i64::from(Handler::Call.number()) {
         return Ok(None);
     }
-    let Ok(first) = args.get_borrowed_item(0) else {
-        return Ok(None);
-    };
-    let Some((object, name)) = first
-        .cast::<PyNetref>()
-        .ok()
-        .and_then(|netref| netref.get().method_by_name())
-    else {
-        return Ok(None);
-    };
     let py = args.py();
-    let target = [
-        object.bind(py).as_any().clone(),
-        name.bind(py).as_any().clone(),
+    let Some(first) = args.iter().next() else {
+        return Ok(None);
+    };
+    let Ok(proxy) = first.cast::<PyNetref>() else {
+        return Ok(None);
+    };
+    let Some((object, name)) = proxy.get().late_method(py) else {
+        return Ok(None);
+    };
+    let mut all: Vec<Py<PyAny>> = vec![
+        object.clone_ref(py).into_any(),
+        name.clone_ref(py).into_any(),
     ];
-    let rest = args.iter().skip(1);
-    let all = PyTuple::new(py, target.into_iter().chain(rest).collect::<Vec<_>>())?;
-    Ok(Some(all))
+    all.extend(args.iter().skip(1).map(Bound::unbind));
+    Ok(Some(PyTuple::new(py, all)?))
 }
 
 /// A request in words, for errors.

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from rpyc._rpyc import fetch_if_just_read
 from rpyc.core.consts import HANDLE_BUFFITER, HANDLE_CALL
 from rpyc.core.netref import BaseNetref, asyncreq, syncreq
 from rpyc.lib import spawn
@@ -114,17 +115,16 @@ def async_(proxy: Any) -> _Async:
 
     :raises TypeError: ``proxy`` is no proxy, or is not callable.
     """
-    # Looked at by its type only: a proxy of a method that was not fetched would be fetched if it were
-    # asked for its class or id, which is to wait.
-    if issubclass(type(proxy), _Async):
+    # Looked at by its type only: what else a proxy is asked for may be a request.
+    kind = type(proxy)
+    if issubclass(kind, _Async):
         return cast("_Async", proxy)
     known = _async_proxies_cache.get(id(proxy))
     if known is not None:
         return known
-    is_proxy = issubclass(type(proxy), BaseNetref) or (
-        hasattr(proxy, "____conn__") and hasattr(proxy, "____id_pack__")
-    )
-    if not is_proxy:
+    if issubclass(kind, BaseNetref):
+        fetch_if_just_read(proxy)
+    elif not hasattr(proxy, "____conn__") or not hasattr(proxy, "____id_pack__"):
         raise TypeError(f"'proxy' must be a Netref: {proxy!r}")
     if not callable(proxy):
         raise TypeError(f"'proxy' must be callable: {proxy!r}")

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rpyc_proto::exports::Released;
 use rpyc_proto::features::Feature;
+use rpyc_proto::introduction;
 use rpyc_proto::model::{ObjectModel, Operations};
 use rpyc_proto::wire::Writer;
 
@@ -14,7 +15,7 @@ use crate::brine;
 use crate::convert::{FromValue, IntoValue};
 use crate::error::{Error, Exception};
 use crate::link::EndCause;
-use crate::object::{BoundMethod, Member, Object, Reply, identity};
+use crate::object::{BoundMethod, Member, Method, Object, Reply, identity};
 use crate::value::{Slice, Value};
 
 /// Names that start with this reach the attribute without it: services of RPyC are written and
@@ -86,6 +87,34 @@ impl Model<'_> {
         };
         Ok(Args::from_parts(positional, keywords))
     }
+}
+
+/// What a peer is told about the methods of an object: pairs of name and doc.
+fn told_of(methods: Vec<Method>) -> Value {
+    let pair = |method: Method| {
+        let doc = method.doc.map(|doc| Value::Str(doc.into_owned()));
+        Value::Tuple(vec![
+            Value::Str(method.name.into_owned()),
+            doc.unwrap_or_default(),
+        ])
+    };
+    Value::Tuple(methods.into_iter().map(pair).collect())
+}
+
+/// The root of a connection, with what a peer asks about it next: its methods, and the names of those
+/// that it can call.
+pub(crate) fn introduced(root: Value) -> Value {
+    let Value::Object(object) = &root else {
+        return root;
+    };
+    let methods = object.methods();
+    let names = methods
+        .iter()
+        .filter(|method| !method.name.starts_with("__"))
+        .map(|method| Value::Str(method.name.clone().into_owned()))
+        .collect();
+    let description = Value::Tuple(vec![told_of(methods), Value::Tuple(names)]);
+    Value::Tuple(vec![introduction::MARK.into_value(), description, root])
 }
 
 impl Operations for Model<'_> {
@@ -276,14 +305,7 @@ impl Operations for Model<'_> {
             Some(Value::Netref(netref)) => return Ok(netref.methods()?.into_value()),
             _ => return Err(Exception::with_args("KeyError", vec![id_pack]).into()),
         };
-        let methods = object.methods().into_iter().map(|method| {
-            let doc = method.doc.map(|doc| Value::Str(doc.into_owned()));
-            Value::Tuple(vec![
-                Value::Str(method.name.into_owned()),
-                doc.unwrap_or_default(),
-            ])
-        });
-        Ok(Value::Tuple(methods.collect()))
+        Ok(told_of(object.methods()))
     }
 
     fn buffiter(&mut self, object: Value, count: Value) -> Result<Value, Stop> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rpyc_proto::boxing;
+use rpyc_proto::consts::Handler;
 use rpyc_proto::dispatch;
 use rpyc_proto::exports::Released;
+use rpyc_proto::introduction;
 use rpyc_proto::message::Dialect;
 use rpyc_proto::session::Event;
 use rpyc_proto::wire::Payload;
@@ -15,6 +17,7 @@ use smallvec::SmallVec;
 use super::Peer;
 use super::cancel::performing;
 use super::model::{Model, Stop};
+use super::operations::introduced;
 use crate::error::{Error, Exception};
 use crate::link::EndCause;
 use crate::object::LaterReply;
@@ -137,6 +140,8 @@ impl Peer {
             return Ok(Handled::Done);
         }
         let request = dispatch::read_request(&mut Model::new(self), &payload, body);
+        let introduces = matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::GetRoot)))
+            && introduction::is_wanted(&payload, body);
         let cut = payload.cut;
         drop(payload);
         let request = match request.map_err(Stop::into_error) {
@@ -164,6 +169,7 @@ impl Peer {
         });
         let outcome = match outcome {
             Ok(Err(future)) => return Ok(Handled::Later { seq, future }),
+            Ok(Ok(value)) if introduces => Ok(introduced(value)),
             Ok(Ok(value)) => Ok(value),
             Err(exception) => Err(exception),
         };

@@ -91,10 +91,11 @@ impl Cancelled {
         });
     }
 
-    /// As [`look_ahead`](Self::look_ahead), before a request is performed, unless the last look was in this
-    /// tick of the system: while requests are performed quickly hardly anything new has come.
+    /// As [`look_ahead`](Self::look_ahead), before a request is performed that has waited behind another
+    /// one, or behind which another one waits. Not twice in a tick of the system: while requests are
+    /// performed quickly hardly anything new has come.
     pub fn look_behind<T: Transport, W>(&self, link: &Link<T, W>, prefix: usize) {
-        if link.has_more() {
+        if link.had_queue() {
             let now = clock();
             if self.looked.load(Ordering::Relaxed) != now {
                 self.looked.store(now, Ordering::Relaxed);

@@ -136,8 +136,9 @@ pub struct Link<T: Transport, W> {
     heard: AtomicU64,
     /// Messages taken so far to be handled, and handled so far.
     begun: AtomicU64,
-    /// More had arrived when the last one was taken.
+    /// More had arrived when the last one was taken; it, or the one before.
     more: AtomicBool,
+    queued: AtomicBool,
     handled: AtomicU64,
     /// The stream ended, but payloads that arrived before may still be waiting.
     ending: OnceLock<Arc<End>>,
@@ -174,6 +175,7 @@ impl<T: Transport, W> Link<T, W> {
             heard: AtomicU64::new(0),
             begun: AtomicU64::new(0),
             more: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             ending: OnceLock::new(),
             ended: OnceLock::new(),
@@ -245,9 +247,10 @@ impl<T: Transport, W> Link<T, W> {
         self.ending.get().is_some()
     }
 
-    /// Whether more had arrived when the message was taken that is being handled. Holds the read role.
-    pub fn has_more(&self) -> bool {
-        self.more.load(Ordering::Relaxed)
+    /// Whether the message that is being handled was one of several: it has waited behind another one, or
+    /// one waits behind it. Holds the read role.
+    pub fn had_queue(&self) -> bool {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Whether the calling thread holds the read role.

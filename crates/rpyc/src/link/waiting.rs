@@ -207,7 +207,9 @@ impl<T: Transport, W> Link<T, W> {
 
     /// A message was taken, to be handled. Under the inbox's lock: who finds it gone finds it begun.
     pub(super) fn note_begun(&self, inbox: &Inbox<T::Buffer>) {
-        self.more.store(inbox.held() > 0, Ordering::Relaxed);
+        let more = inbox.held() > 0;
+        let waited = self.more.swap(more, Ordering::Relaxed);
+        self.queued.store(more || waited, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -9,6 +9,9 @@ use crate::args::Args;
 use crate::connection::Connection;
 use crate::error::Exception;
 
+/// Python's own name of it: a peer knows what such a thing can do without asking.
+const CLASS: &str = "builtins.method";
+
 /// What reading a method of an object yields: something to call later.
 pub(crate) struct BoundMethod {
     object: Arc<dyn Object>,
@@ -26,7 +29,7 @@ impl BoundMethod {
 
 impl Object for BoundMethod {
     fn class_name(&self) -> Cow<'static, str> {
-        Cow::Borrowed("rpyc.Method")
+        Cow::Borrowed(CLASS)
     }
 
     fn doc(&self) -> Option<Cow<'static, str>> {
@@ -44,13 +47,13 @@ impl Object for BoundMethod {
     }
 
     fn attribute(&self, _: &Connection, name: &str) -> Result<Member, Exception> {
-        member_of_callable("rpyc.Method", &self.name, name)
+        member_of_callable(CLASS, &self.name, name)
     }
 
     fn call_method(&self, conn: &Connection, name: &str, args: Args) -> Reply {
         match name {
             "__call__" => Arc::clone(&self.object).call_shared(conn, &self.name, args),
-            _ => Reply::raise(Exception::no_attribute("rpyc.Method", name)),
+            _ => Reply::raise(Exception::no_attribute(CLASS, name)),
         }
     }
 

@@ -10,7 +10,8 @@ use crate::convert::FromValue;
 use crate::error::Exception;
 use crate::value::Value;
 
-const CLASS: &str = "rpyc.Function";
+/// Python's own name of it: a peer knows what such a thing can do without asking.
+const CLASS: &str = "builtins.function";
 
 /// A closure as an object; see [`function`].
 pub struct Function<F> {
