@@ -93,10 +93,7 @@ pub fn take_args<M: ObjectModel>(
             reader.rewind(start);
             model.read_plain(reader)?
         }
-        Label::LocalRef => {
-            let id = IdPack::read(reader).map_err(ProtocolError::from)?;
-            model.local(id)?
-        }
+        Label::LocalRef => take_local(model, reader)?,
         Label::RemoteRef => {
             let id = IdPack::read(reader).map_err(ProtocolError::from)?;
             model.proxy(id)?
@@ -164,15 +161,28 @@ fn take_content<M: ObjectModel>(
             let items = take_items(model, reader, depth)?;
             model.make_tuple(items)
         }
-        Label::LocalRef => {
-            let id = IdPack::read(reader).map_err(ProtocolError::from)?;
-            model.local(id)
-        }
+        Label::LocalRef => take_local(model, reader),
         Label::RemoteRef => {
             let id = IdPack::read(reader).map_err(ProtocolError::from)?;
             model.proxy(id)
         }
     }
+}
+
+fn take_local<M: ObjectModel>(
+    model: &mut M,
+    reader: &mut Reader<'_, M::Bulk>,
+) -> Result<M::Value, M::Error> {
+    let start = reader.position();
+    // The bytes that we once sent ourselves need no second look.
+    if let Some(encoded) = reader.step_over_id() {
+        if let Some(value) = model.known_local(encoded) {
+            return Ok(value);
+        }
+        reader.rewind(start);
+    }
+    let id = IdPack::read(reader).map_err(ProtocolError::from)?;
+    model.local(id)
 }
 
 fn take_items<M: ObjectModel>(
@@ -201,9 +211,15 @@ const fn check_depth(depth: usize) -> Result<(), ProtocolError> {
     Ok(())
 }
 
+#[inline]
 fn take_label<B>(reader: &mut Reader<'_, B>) -> Result<Label, ProtocolError> {
-    reader.tuple_of(2, "a boxed value")?;
-    let number = reader.small_int("a label")?;
+    let number = match reader.step_into_pair() {
+        Some(number) => number,
+        None => {
+            reader.tuple_of(2, "a boxed value")?;
+            reader.small_int("a label")?
+        }
+    };
     Label::from_wire(number).ok_or(ProtocolError::Label(number))
 }
 

@@ -90,6 +90,13 @@ pub trait ObjectModel {
         out: &mut Writer<Self::Bulk>,
     ) -> Result<(), Self::Error>;
 
+    /// The object of ours that was exported under exactly this encoded id, if there is one. A quick look
+    /// before [`local`](Self::local), which understands other encodings, too.
+    fn known_local(&mut self, encoded: &[u8]) -> Option<Self::Value> {
+        let _ = encoded;
+        None
+    }
+
     /// The object of ours that the peer names.
     ///
     /// # Errors

@@ -176,6 +176,13 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
         Ok(())
     }
 
+    fn known_local(&mut self, encoded: &[u8]) -> Option<Self::Value> {
+        let exports = self.engine().exports.lock();
+        exports
+            .get(encoded)
+            .map(|entry| entry.object.bind(self.py()).clone())
+    }
+
     fn local(&mut self, id: IdPack<'_>) -> Result<Self::Value, Raised> {
         self.engine()
             .local(self.py(), &id)

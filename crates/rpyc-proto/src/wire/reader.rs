@@ -18,6 +18,9 @@ pub const MAX_INT_DIGITS: usize = 4300;
 /// So many digits fit an `i64`, whatever they are.
 const SAFE_DIGITS: usize = 18;
 
+/// The tag of a tuple of two.
+const PAIR: u8 = tag::TUP1 + 1;
+
 /// So many items have room from the start.
 const FIRST_ITEMS: usize = 4;
 
@@ -229,6 +232,30 @@ impl<'a, B> Reader<'a, B> {
         }
     }
 
+    /// Steps over a triple of a text and two ints in their usual encodings, without a look at what
+    /// the text and the digits are. If it is one: its encoding. If not, nothing was read.
+    #[inline]
+    pub(crate) fn step_over_id(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        let stepped = self.step_over_id_parts();
+        if stepped.is_none() {
+            self.at = start;
+            return None;
+        }
+        Some(self.since(start))
+    }
+
+    fn step_over_id_parts(&mut self) -> Option<()> {
+        const HEAD: [u8; 3] = [tag::TUP1 + 2, tag::UNICODE, tag::STR_L1];
+        if *self.take(HEAD.len()).ok()? != HEAD {
+            return None;
+        }
+        let length = usize::from(self.byte().ok()?);
+        self.take(length).ok()?;
+        self.step_over_int()?;
+        self.step_over_int()
+    }
+
     /// Reads the head of a tuple of exactly `count` items.
     ///
     /// # Errors
@@ -274,6 +301,18 @@ impl<'a, B> Reader<'a, B> {
                 at,
             }),
         }
+    }
+
+    /// Steps over the head of a pair and the small int that comes first, if both have their usual
+    /// encodings. If not, nothing was read.
+    #[inline]
+    pub(crate) fn step_into_pair(&mut self) -> Option<i64> {
+        let head = self.data.get(self.at..)?.first_chunk()?;
+        let &[PAIR, first @ tag::IMM_FIRST..=tag::IMM_LAST] = head else {
+            return None;
+        };
+        self.at += head.len();
+        Some(i64::from(first) - tag::IMM_BIAS)
     }
 
     /// Reads `count` values; `read` appends one. Room is made as they come: a count is believed only as

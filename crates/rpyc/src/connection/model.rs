@@ -157,6 +157,11 @@ impl ObjectModel for Model<'_> {
         Ok(())
     }
 
+    fn known_local(&mut self, encoded: &[u8]) -> Option<Value> {
+        let table = self.peer.exports.lock();
+        table.get(encoded).map(|entry| entry.object.clone())
+    }
+
     fn local(&mut self, id: IdPack<'_>) -> Result<Value, Stop> {
         match self.peer.export(&id) {
             Some(object) => Ok(object),

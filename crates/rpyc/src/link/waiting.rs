@@ -208,7 +208,9 @@ impl<T: Transport, W> Link<T, W> {
     /// A message was taken, to be handled. Under the inbox's lock: who finds it gone finds it begun.
     pub(super) fn note_begun(&self, inbox: &Inbox<T::Buffer>) {
         let more = inbox.held() > 0;
-        let waited = self.more.swap(more, Ordering::Relaxed);
+        // Only the holder of the read role writes them.
+        let waited = self.more.load(Ordering::Relaxed);
+        self.more.store(more, Ordering::Relaxed);
         self.queued.store(more || waited, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::AcqRel);
     }
