@@ -45,7 +45,8 @@ impl<'py> Arguments<'py> for Asking {
         answer: Bound<'py, PyAny>,
         incomplete: Vec<Py<PyNetref>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Some((root, description)) = read(&answer) else {
+        let introduction = read(&answer).filter(|(root, _)| root.get().is_of(conn));
+        let Some((root, description)) = introduction else {
             // A peer that knows nothing of it gave its root.
             classes::complete_all(conn, incomplete)?;
             return Ok(answer);
