@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, Rig, close_quietly, eventually
+from conftest import PATIENCE, Rig, close_quietly, eventually, in_threads
 
 import rpyc
+from rpyc.core.stream import SocketStream
 from rpyc.utils import classic
 from rpyc.utils.authenticators import AuthenticationError, SSLAuthenticator
 from rpyc.utils.factory import ssl_connect
@@ -276,6 +279,48 @@ def test_several_calls_in_flight(serve: Serve, connect: Connect) -> None:
     echo = rpyc.async_(conn.root.echo)
     results = [echo(number) for number in range(200)]
     assert [result.value for result in results] == list(range(200))
+
+
+def test_one_thread_at_a_time_uses_a_tls_connection(
+    serve: Serve, certificates: Certificates, rig: Rig
+) -> None:
+    """OpenSSL does not bear two: records were broken, rarely, while one thread received and another one sent."""
+    using: list[str] = []
+    overlaps: list[tuple[str, ...]] = []
+
+    class Watched(ssl.SSLSocket):
+        def recv(self, *args: Any) -> bytes:
+            return self._alone("recv", super().recv, *args)
+
+        def send(self, *args: Any) -> int:
+            return self._alone("send", super().send, *args)
+
+        def pending(self) -> int:
+            return self._alone("pending", super().pending)
+
+        def _alone(self, name: str, method: Callable[..., Any], *args: Any) -> Any:
+            using.append(name)
+            try:
+                if len(using) > 1:
+                    overlaps.append(tuple(using))
+                time.sleep(0.0002)
+                return method(*args)
+            finally:
+                using.remove(name)
+
+    server = serve()
+    context = ssl.create_default_context(cafile=certificates["ca.crt"])
+    context.sslsocket_class = Watched
+    plain = socket.create_connection(("localhost", server.port), PATIENCE)
+    conn = rpyc.connect_stream(SocketStream(context.wrap_socket(plain, server_hostname="localhost")))
+    rig.on_end(close_quietly, conn)
+
+    def work(number: int) -> None:
+        for step in range(40):
+            assert conn.root.echo((number, step)) == (number, step)
+
+    in_threads(*[partial(work, number) for number in range(6)])
+    assert overlaps == []
 
 
 def test_who_speaks_no_tls_is_refused(serve: Serve) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -59,17 +60,21 @@ class _EngineIO(Protocol):
 class SocketStream(Stream):
     """A stream over a connected socket, or anything with the methods of one."""
 
-    __slots__ = ("_engine_io", "sock")
+    __slots__ = ("_engine_io", "_turn", "sock")
 
     MAX_IO_CHUNK: ClassVar[int] = STREAM_CHUNK
     """The most bytes passed to one call of the operating system."""
 
     sock: Any
     _engine_io: _EngineIO | None
+    _turn: contextlib.AbstractContextManager[Any] | None
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
         self._engine_io = None
+        # OpenSSL's connections bear one thread at a time, whichever way the bytes go. Reentrant, since a
+        # finalizer may send where this thread has just received.
+        self._turn = threading.RLock() if _is_tls(sock) else None
 
     @classmethod
     def _connect(
@@ -184,7 +189,7 @@ class SocketStream(Stream):
         """
         # A TLS socket may hold bytes that have left the descriptor already.
         pending = getattr(self.sock, "pending", None)
-        if pending is not None and pending() > 0:
+        if pending is not None and self._in_turn(pending) > 0:
             return True
         return super().poll(timeout)
 
@@ -206,13 +211,10 @@ class SocketStream(Stream):
         return self._read_some if cls.read is _socket_read and cls.poll is _socket_poll else None
 
     def _read_some(self, most: int, limit: Timeout) -> bytes | None:
-        # What makes a TLS socket readable may be less than a record, or not be for us at all.
-        ssl = sys.modules.get("ssl")
-        if ssl is not None and isinstance(self.sock, ssl.SSLSocket) and self.sock.gettimeout() != 0:
-            self.sock.setblocking(False)
         while self.poll(limit):
             try:
-                part: bytes = self.sock.recv(min(self.MAX_IO_CHUNK, most))
+                # What makes a TLS socket readable may be less than a record, or not be for us at all.
+                part: bytes = self._in_turn(self.sock.recv, min(self.MAX_IO_CHUNK, most))
                 return part
             except (OSError, ValueError) as error:
                 needed = self._needed(error, "r")
@@ -229,12 +231,23 @@ class SocketStream(Stream):
         """
         while True:
             try:
-                return operation(argument)
+                return self._in_turn(operation, argument)
             except (OSError, ValueError) as error:
                 needed = self._needed(error, mode)
             if needed is not None:
                 # A bound, since a gevent or TLS socket may have moved on without the descriptor.
                 wait_for(self.fileno(), needed, 1.0)
+
+    def _in_turn(self, operation: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the socket, of a TLS socket while no other thread does; it does not block then."""
+        # A subclass may have a constructor of its own.
+        turn = getattr(self, "_turn", None)
+        if turn is None:
+            return operation(*args)
+        with turn:
+            if self.sock.gettimeout() != 0:
+                self.sock.setblocking(False)
+            return operation(*args)
 
     def _needed(self, error: OSError | ValueError, mode: str) -> str | None:
         """What to wait for before the operation that failed is tried again; ``None``: nothing.
@@ -250,6 +263,12 @@ class SocketStream(Stream):
             self.close()
             raise EOFError(error) from error
         return needed
+
+
+def _is_tls(sock: object) -> bool:
+    """Whether a socket is one of Python's TLS sockets. If there is one, ssl is loaded."""
+    ssl = sys.modules.get("ssl")
+    return ssl is not None and isinstance(sock, ssl.SSLSocket)
 
 
 _socket_read, _socket_poll = SocketStream.read, SocketStream.poll
