@@ -27,7 +27,7 @@ class Ordinary(rpyc.Service):
     exposed_number = 5
 
     def __init__(self) -> None:
-        self.exposed_shadowed = "an attribute of the instance"
+        vars(self)["exposed_shadowed"] = "an attribute of the instance"
 
     def exposed_add(self, a: Any, b: Any = 0) -> Any:
         """Add."""
@@ -37,7 +37,7 @@ class Ordinary(rpyc.Service):
     def marked(self) -> str:
         return "marked"
 
-    def exposed_shadowed(self) -> str:  # type: ignore[no-redef]
+    def exposed_shadowed(self) -> str:
         return "a method"
 
     def hidden(self) -> str:
@@ -52,8 +52,7 @@ class Ordinary(rpyc.Service):
     def exposed_static() -> str:
         return "static"
 
-    class exposed_Inner:  # noqa: N801 - exposed by its name
-        """A class, not a method."""
+    exposed_Inner = type("Inner", (), {})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@
 use crate::boxing;
 use crate::consts::Label;
 use crate::dispatch;
-use crate::wire::{Payload, Reader, Writer, tag};
+use crate::wire::{Payload, Writer, tag};
 
 /// What an introduction starts with; the root and its description follow.
 pub const MARK: &str = "introduction";
@@ -23,17 +23,12 @@ pub fn put_arguments<B>(out: &mut Writer<B>) {
 /// Whether a request for the root asks for an introduction.
 #[must_use]
 pub fn is_wanted<B>(payload: &Payload<B>, body: usize) -> bool {
-    let mut reader = payload.reader_at(body);
-    takes_value(&mut reader).is_some()
+    let Some(arguments) = dispatch::args_offset(payload, body) else {
+        return false;
+    };
+    let mut reader = payload.reader_at(arguments);
+    reader.step_into_pair() == Some(i64::from(Label::Value.number()))
         && payload.head.get(reader.position()..) == Some(&LONG_EMPTY_TUPLE)
-}
-
-/// Steps over a handler and the label of arguments by value.
-fn takes_value<B>(reader: &mut Reader<'_, B>) -> Option<()> {
-    reader.tuple_of(2, "").ok()?;
-    reader.skip().ok()?;
-    reader.tuple_of(2, "").ok()?;
-    (reader.small_int("").ok()? == i64::from(Label::Value.number())).then_some(())
 }
 
 /// Starts the boxed introduction: the boxed description and the boxed root must follow.
@@ -48,7 +43,6 @@ mod tests {
     use super::*;
     use crate::consts::Handler;
     use crate::message::{Dialect, Message};
-    use crate::wire::Payload;
 
     fn request(dialect: Dialect, put: impl FnOnce(&mut Writer<()>)) -> (Payload<()>, usize) {
         let mut out = Writer::<()>::new();

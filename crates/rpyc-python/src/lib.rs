@@ -72,9 +72,11 @@ mod _rpyc {
     #[pymodule_export]
     use super::greenlets::use_greenlets;
     #[pymodule_export]
+    use super::methods::fetch_if_just_read;
+    #[pymodule_export]
     use super::native::{extension_changed, type_version};
     #[pymodule_export]
-    use super::netref::{PyNetref, fetch_if_just_read, syncreq};
+    use super::netref::{PyNetref, syncreq};
     #[pymodule_export]
     use super::result::PyAsyncResult;
     #[pymodule_export]

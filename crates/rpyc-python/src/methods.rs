@@ -219,3 +219,14 @@ impl Unfetched {
         visit.call(&self.object)
     }
 }
+
+/// Fetches a method that was not fetched, if nothing was sent or received since its proxy was read: as if
+/// it had been fetched then. One that was read before something else was begun is left alone: to fetch it
+/// would be to wait for that.
+#[pyfunction]
+pub(crate) fn fetch_if_just_read(proxy: &Bound<'_, PyNetref>) -> PyResult<()> {
+    match proxy.get().late_method(proxy.py()) {
+        Some(_) => Ok(()),
+        None => PyNetref::id(proxy).map(drop),
+    }
+}

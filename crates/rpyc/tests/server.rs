@@ -2,13 +2,17 @@
 
 mod service;
 
-use std::io::Read;
+use std::borrow::Cow;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpyc::{BindError, Config, ConnectError, Connection, Error, Server, ServerBuilder, Value};
+use rpyc::{
+    BindError, Config, ConnectError, Connection, Error, Method, Object, Server, ServerBuilder,
+    Value,
+};
 use service::{Counter, Gate, eventually};
 
 /// Every kind, for what they have in common.
@@ -335,7 +339,6 @@ fn a_peer_that_does_not_read_holds_nobody_up() {
 
 #[test]
 fn garbage_ends_its_connection_only() {
-    use std::io::Write;
     for (kind, builder) in kinds() {
         let server = builder
             .service(|_| Arc::new(Counter::default()))
@@ -358,5 +361,57 @@ fn garbage_ends_its_connection_only() {
         assert_eq!(count(&connect(&server)), 1, "{kind}");
         server.stop();
         serving.join().unwrap().unwrap();
+    }
+}
+
+/// An object whose methods can't be told.
+struct Broken;
+
+impl Object for Broken {
+    fn class_name(&self) -> Cow<'static, str> {
+        "test.Broken".into()
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        panic!("no methods today")
+    }
+}
+
+/// Asked for with an introduction, as Python does, and without.
+#[test]
+fn a_root_that_panics_when_it_is_asked_for_is_an_exception() {
+    for ask in [
+        &b"\x01\x11\x50\x11\x53\x11\x51\x14\x00"[..],
+        &b"\x01\x11\x50\x11\x53\x11\x51\x02"[..],
+    ] {
+        let ping = b"\x01\x11\x51\x11\x51\x11\x51\x10\x52";
+        for (kind, builder) in kinds() {
+            let server = builder.service(|_| Arc::new(Broken)).bind("127.0.0.1:0");
+            let server = server.unwrap();
+            let serving = server.serve_in_thread().unwrap();
+            let mut socket = TcpStream::connect(server.address().to_string()).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(30)))
+                .unwrap();
+            let mut exchange = |payload: &[u8]| {
+                let mut frame = vec![0, 0, 0, payload.len() as u8, 0];
+                frame.extend_from_slice(payload);
+                frame.push(b'\n');
+                socket.write_all(&frame).unwrap();
+                let mut head = [0; 5];
+                socket.read_exact(&mut head).unwrap();
+                let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+                let mut body = vec![0; length as usize + 1];
+                socket.read_exact(&mut body).unwrap();
+                body
+            };
+            let refusal = exchange(ask);
+            assert_eq!(refusal[0], 3, "{kind}: an exception");
+            let text = String::from_utf8_lossy(&refusal);
+            assert!(text.contains("no methods today"), "{kind}: {text}");
+            assert_eq!(exchange(ping)[0], 2, "{kind}: the connection lives on");
+            server.stop();
+            serving.join().unwrap().unwrap();
+        }
     }
 }

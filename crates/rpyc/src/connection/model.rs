@@ -8,6 +8,7 @@ use rpyc_proto::id::{EncodedId, IdPack};
 use rpyc_proto::model::{ObjectModel, ProtocolError};
 use rpyc_proto::wire::{Reader, Writer};
 
+use super::perform::guarded;
 use super::{Connection, Peer};
 use crate::brine;
 use crate::error::{Error, Exception};
@@ -137,7 +138,7 @@ impl ObjectModel for Model<'_> {
             out.put_raw(id.as_bytes());
             return Ok(());
         }
-        let (name, class) = class_of(value);
+        let (name, class) = guarded(|| Ok(class_of(value)))?;
         let limit = self.peer.config.limits.exports;
         let mut table = self.peer.exports.lock();
         if let Some(id) = table.export_again(identity) {

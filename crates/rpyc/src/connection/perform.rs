@@ -161,6 +161,7 @@ impl Peer {
         let outcome = performing(self, &seq, || {
             guarded(
                 || match dispatch::dispatch(&mut Model::new(self), request) {
+                    Ok(root) if introduces => Ok(Ok(introduced(root))),
                     Ok(value) => Ok(Ok(value)),
                     Err(Stop::Later(future)) => Ok(Err(future)),
                     Err(Stop::Error(error)) => Err(Exception::from(*error)),
@@ -169,7 +170,6 @@ impl Peer {
         });
         let outcome = match outcome {
             Ok(Err(future)) => return Ok(Handled::Later { seq, future }),
-            Ok(Ok(value)) if introduces => Ok(introduced(value)),
             Ok(Ok(value)) => Ok(value),
             Err(exception) => Err(exception),
         };
