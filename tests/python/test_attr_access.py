@@ -193,6 +193,36 @@ def test_writing(rig: Rig) -> None:
     assert service.made.fresh_public == 7
 
 
+def test_one_name_under_two_prefixes(rig: Rig) -> None:
+    """What is kept of a name for one connection is not taken for another one with another prefix."""
+
+    class Twins(rpyc.Service):
+        exposed_value, other_value, value = "exposed", "other", "plain"
+
+    configs: list[dict[str, Any]] = [
+        {}, {"exposed_prefix": "other_"}, {"exposed_prefix": None, "allow_public_attrs": True},
+    ]
+    roots = [rig.pair(Twins, config).client.root for config in configs]
+    for _ in range(3):
+        assert [root.value for root in roots] == ["exposed", "other", "plain"]
+
+
+def test_a_switch_that_changes_by_itself(rig: Rig) -> None:
+    """A configuration that nobody touches may hold values that are not the same each time."""
+
+    class Switch:
+        on = False
+
+        def __bool__(self) -> bool:
+            return self.on
+
+    switch = Switch()
+    remote = rig.pair(Service(), {"allow_public_attrs": switch}).client.root.make("Shapes")
+    for on in (False, True, False):
+        switch.on = on
+        assert hasattr(remote, "foo") is on
+
+
 def test_service_roots_refuse_writing(rig: Rig) -> None:
     """Also where everything else is allowed."""
     root = rig.pair(
@@ -250,7 +280,7 @@ def test_restricted(rig: Rig) -> None:
 
 
 def test_errors_of_properties(rig: Rig) -> None:
-    """Their own text reaches the peer by either name; under the default procedure the prefix costs a second read."""
+    """Their own text reaches the peer by either name."""
     for config in ({}, {"allow_all_attrs": True}):
         remote = rig.pair(Service(), config).client.root.make("Failing")
         for name in ("attribute", "exposed_attribute"):
@@ -261,9 +291,13 @@ def test_errors_of_properties(rig: Rig) -> None:
             with pytest.raises(RuntimeError) as failed:
                 getattr(remote, name)
             assert failed.value.args == ("efgh",)
+
+
+def test_a_property_is_evaluated_once_per_access(rig: Rig) -> None:
+    """By either name: to read a register of an instrument may change it."""
     remote = rig.pair(Service()).client.root.make("Failing")
-    assert [remote.counted, remote.counted] == [2, 4]
-    assert [remote.exposed_counted, remote.exposed_counted] == [5, 6]
+    assert [remote.counted, remote.counted] == [1, 2]
+    assert [remote.exposed_counted, remote.exposed_counted] == [3, 4]
 
 
 def test_catch_all(rig: Rig) -> None:

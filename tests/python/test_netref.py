@@ -215,6 +215,21 @@ def test_names_of_proxy_classes(conn: Any) -> None:
     assert isinstance(made, BaseNetref) and issubclass(type(made), BaseNetref)
 
 
+def test_a_replaced_class_of_methods_is_taken(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, though it is not looked up for each method."""
+    root, usual = conn.root, netref.builtin_classes_cache["builtins.method"]
+    replaced = netref.class_factory(("builtins.method", 1, 2), [("__call__", "")])
+    assert type(root.make) is usual
+    with monkeypatch.context() as patch:
+        patch.setitem(netref.builtin_classes_cache, "builtins.method", replaced)
+        assert type(root.make) is replaced
+    assert type(root.make) is usual
+    with monkeypatch.context() as patch:
+        patch.setattr(netref, "builtin_classes_cache", {"builtins.method": replaced})
+        assert type(root.make) is replaced
+    assert type(root.make) is usual
+
+
 def test_classes_are_kept_for_the_next_connection(rig: Rig) -> None:
     first, second = rig.pair(Service).client, rig.pair(Service).client
     cls: Any = type(first.root)

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyType};
 use rpyc_proto::policy::{Access, Policy, Subject};
 
+use crate::names;
 use crate::native::version_tag;
 
 /// The name of an attribute as it came from the peer: text, or bytes in UTF-8.
@@ -25,64 +27,147 @@ pub(crate) fn attribute_name<'py>(name: Bound<'py, PyAny>) -> PyResult<Bound<'py
     }
 }
 
-/// The name under which the policy lets a peer reach an attribute.
-///
-/// AttributeError if it does not.
-pub(crate) fn check_attr<'py>(
-    config: &Bound<'py, PyDict>,
-    object: &Bound<'py, PyAny>,
-    name: Bound<'py, PyString>,
-    permission: &Bound<'py, PyString>,
-) -> PyResult<Bound<'py, PyString>> {
-    if !switch(config, permission)? {
-        return Err(refused(
+/// What the configuration says about attributes.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    getattr: bool,
+    setattr: bool,
+    delattr: bool,
+    all: bool,
+    safe: bool,
+    public: bool,
+    safe_attrs: Option<Py<PyAny>>,
+    /// What makes an attribute reachable if its name starts with it, unless that is switched off.
+    prefix: Option<Py<PyString>>,
+}
+
+impl Rules {
+    /// Reads them.
+    pub(crate) fn read(config: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let py = config.py();
+        let prefix = if switch(config, intern!(py, "allow_exposed_attrs"))? {
+            config.get_item(intern!(py, "exposed_prefix"))?
+        } else {
+            None
+        };
+        let prefix = prefix.filter(|prefix| !prefix.is_none());
+        let safe_attrs = config.get_item(intern!(py, "safe_attrs"))?;
+        Ok(Self {
+            getattr: switch(config, intern!(py, "allow_getattr"))?,
+            setattr: switch(config, intern!(py, "allow_setattr"))?,
+            delattr: switch(config, intern!(py, "allow_delattr"))?,
+            all: switch(config, intern!(py, "allow_all_attrs"))?,
+            safe: switch(config, intern!(py, "allow_safe_attrs"))?,
+            public: switch(config, intern!(py, "allow_public_attrs"))?,
+            safe_attrs: safe_attrs.map(Bound::unbind),
+            prefix: prefix.map(Bound::cast_into).transpose()?.map(Bound::unbind),
+        })
+    }
+
+    /// Whether anything may be done with attributes in this way.
+    pub(crate) const fn permit(&self, permission: Permission) -> bool {
+        match permission {
+            Permission::Get => self.getattr,
+            Permission::Set => self.setattr,
+            Permission::Delete => self.delattr,
+        }
+    }
+
+    /// The prefix of exposed attributes, unless they are switched off.
+    pub(crate) fn prefix<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, PyString>> {
+        self.prefix.as_ref().map(|prefix| prefix.bind(py))
+    }
+
+    /// Whether a name is in `safe_attrs`.
+    pub(crate) fn is_safe(&self, name: &Bound<'_, PyString>) -> PyResult<bool> {
+        let safe = self.safe_attrs.as_ref();
+        safe.map_or(Ok(false), |safe| safe.bind(name.py()).contains(name))
+    }
+
+    /// The policy for one name of an object.
+    pub(crate) fn policy<'a, 'py: 'a>(
+        &'a self,
+        object: &Bound<'py, PyAny>,
+        name: &Bound<'py, PyString>,
+    ) -> PyResult<Policy<'a>> {
+        let prefix = self.prefix(name.py()).map(|prefix| prefix.to_str());
+        Ok(Policy {
+            all: self.all,
+            safe: self.safe,
+            public: self.public && !leads_past_rules(object, name)?,
+            prefix: prefix.transpose()?,
+        })
+    }
+
+    /// The name under which a peer reaches an attribute; AttributeError if it does not.
+    pub(crate) fn reach<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        name: Bound<'py, PyString>,
+    ) -> PyResult<Reached<'py>> {
+        let policy = self.policy(object, &name)?;
+        let mut subject = Attribute {
+            rules: self,
             object,
-            &name,
-            &format!("its owner's {permission} is off"),
-        ));
+            name: &name,
+            twin: None,
+            is_new: false,
+            found: None,
+        };
+        let access = policy.decide(name.to_str()?, &mut subject)?;
+        let Attribute {
+            twin,
+            is_new,
+            found,
+            ..
+        } = subject;
+        if access == Access::Denied {
+            return Err(refused(object, &name, "its owner does not expose it"));
+        }
+        if let (true, Some(prefix), Some(twin)) = (is_new, self.prefix(name.py()), &twin) {
+            names::keep(&name, prefix, twin)?;
+        }
+        let name = twin.filter(|_| access == Access::Twin).unwrap_or(name);
+        Ok(Reached { name, found })
     }
-    let prefix = prefix(config)?;
-    let prefix = prefix.as_ref().map(|prefix| prefix.to_str()).transpose()?;
-    let policy = policy(config, object, &name, prefix)?;
-    let mut subject = Attribute {
-        config,
-        object,
-        name: &name,
-        prefix: policy.prefix,
-        twin: None,
-    };
-    match policy.decide(name.to_str()?, &mut subject)? {
-        Access::Name => Ok(name),
-        Access::Twin => Ok(subject.twin()?),
-        Access::Denied => Err(refused(object, &name, "its owner does not expose it")),
+
+    /// Visits what it holds, for the garbage collector.
+    pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.safe_attrs)
     }
 }
 
-/// What makes an attribute reachable if its name starts with it, unless that is switched off.
-pub(crate) fn prefix<'py>(config: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyString>>> {
-    let py = config.py();
-    if !switch(config, intern!(py, "allow_exposed_attrs"))? {
-        return Ok(None);
-    }
-    let prefix = config.get_item(intern!(py, "exposed_prefix"))?;
-    Ok(prefix.map(Bound::cast_into).transpose()?)
+/// An attribute that a peer may touch.
+pub(crate) struct Reached<'py> {
+    pub(crate) name: Bound<'py, PyString>,
+    /// Its value, if it had to be read: to read it may run code of the user, once is enough.
+    found: Option<Bound<'py, PyAny>>,
 }
 
-/// The policy for one name of an object; `prefix` as [`prefix`] found it.
-pub(crate) fn policy<'a>(
-    config: &Bound<'_, PyDict>,
-    object: &Bound<'_, PyAny>,
-    name: &Bound<'_, PyString>,
-    prefix: Option<&'a str>,
-) -> PyResult<Policy<'a>> {
-    let py = config.py();
-    Ok(Policy {
-        all: switch(config, intern!(py, "allow_all_attrs"))?,
-        safe: switch(config, intern!(py, "allow_safe_attrs"))?,
-        public: switch(config, intern!(py, "allow_public_attrs"))?
-            && !leads_past_rules(object, name)?,
-        prefix,
-    })
+impl<'py> Reached<'py> {
+    /// Its value.
+    pub(crate) fn value(self, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.found.map_or_else(|| object.getattr(self.name), Ok)
+    }
+}
+
+/// A way to touch attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permission {
+    Get,
+    Set,
+    Delete,
+}
+
+impl Permission {
+    /// The key of the configuration that gives it.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Get => "allow_getattr",
+            Self::Set => "allow_setattr",
+            Self::Delete => "allow_delattr",
+        }
+    }
 }
 
 /// Whether a public name is one of the interpreter's own that leads past every rule: a text with fields
@@ -109,12 +194,6 @@ fn is_heap_type(class: &Bound<'_, PyType>) -> bool {
     unsafe {
         pyo3::ffi::PyType_HasFeature(class.as_type_ptr(), pyo3::ffi::Py_TPFLAGS_HEAPTYPE) != 0
     }
-}
-
-/// Whether a name is in `safe_attrs`.
-pub(crate) fn is_safe(config: &Bound<'_, PyDict>, name: &Bound<'_, PyString>) -> PyResult<bool> {
-    let safe = config.get_item(intern!(name.py(), "safe_attrs"))?;
-    safe.map_or(Ok(false), |safe| safe.contains(name))
 }
 
 /// A switch of the configuration; one that is missing is off.
@@ -174,6 +253,15 @@ fn reads_attributes_as_type(metaclass: &Bound<'_, PyType>) -> bool {
     own == plain
 }
 
+/// The error if something that the configuration has a switch for is switched off.
+pub(crate) fn switched_off(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    key: &str,
+) -> PyErr {
+    refused(object, name, &format!("its owner's {key} is off"))
+}
+
 fn refused(object: &Bound<'_, PyAny>, name: &Bound<'_, PyString>, why: &str) -> PyErr {
     let name = name
         .repr()
@@ -188,51 +276,58 @@ fn refused(object: &Bound<'_, PyAny>, name: &Bound<'_, PyString>, why: &str) -> 
 }
 
 struct Attribute<'a, 'py> {
-    config: &'a Bound<'py, PyDict>,
+    rules: &'a Rules,
     object: &'a Bound<'py, PyAny>,
     name: &'a Bound<'py, PyString>,
-    prefix: Option<&'a str>,
+    /// The name with the prefix.
     twin: Option<Bound<'py, PyString>>,
-}
-
-impl<'py> Attribute<'_, 'py> {
-    fn twin(&mut self) -> PyResult<Bound<'py, PyString>> {
-        if let Some(twin) = &self.twin {
-            return Ok(twin.clone());
-        }
-        let text = format!("{}{}", self.prefix.unwrap_or_default(), self.name.to_str()?);
-        let twin = PyString::new(self.name.py(), &text);
-        self.twin = Some(twin.clone());
-        Ok(twin)
-    }
+    /// The twin was made for this.
+    is_new: bool,
+    /// The value of what was found last.
+    found: Option<Bound<'py, PyAny>>,
 }
 
 impl Subject for Attribute<'_, '_> {
     type Error = PyErr;
 
     fn is_safe(&mut self) -> PyResult<bool> {
-        is_safe(self.config, self.name)
+        self.rules.is_safe(self.name)
     }
 
     fn has_name(&mut self) -> PyResult<bool> {
-        Ok(self.object.getattr_opt(self.name)?.is_some())
+        if let Some(found) = self.object.getattr_opt(self.name)? {
+            self.found = Some(found);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     fn has_twin(&mut self) -> PyResult<bool> {
-        let twin = self.twin()?;
-        if self.object.getattr_opt(&twin)?.is_some() {
+        let Some(prefix) = self.rules.prefix(self.name.py()) else {
+            return Ok(false);
+        };
+        let known = names::known_twin(self.name, prefix)?;
+        self.is_new = known.is_none();
+        let twin = match known {
+            Some(twin) => twin,
+            None => {
+                let text = format!("{}{}", prefix.to_str()?, self.name.to_str()?);
+                PyString::new(prefix.py(), &text)
+            }
+        };
+        let twin = &*self.twin.insert(twin);
+        if let Some(found) = self.object.getattr_opt(twin)? {
+            self.found = Some(found);
             return Ok(true);
         }
         // A property that raised AttributeError is there all the same: its own message is to reach
         // the peer.
-        has_static(&self.object.get_type(), &twin).and_then(|found| {
-            if found {
-                return Ok(true);
-            }
-            self.object
-                .cast::<PyType>()
-                .map_or(Ok(false), |class| has_static(class, &twin))
-        })
+        if has_static(&self.object.get_type(), twin)? {
+            return Ok(true);
+        }
+        self.object
+            .cast::<PyType>()
+            .map_or(Ok(false), |class| has_static(class, twin))
     }
 }
 

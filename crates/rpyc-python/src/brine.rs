@@ -13,6 +13,7 @@ use rpyc_proto::limits::MAX_DEPTH;
 use rpyc_proto::wire::{BULK_MIN, DecodeError, Reader, Token, Writer};
 
 use crate::bulk::PyBulk;
+use crate::names;
 
 create_exception!(
     rpyc._rpyc,
@@ -191,6 +192,10 @@ pub(crate) fn read_plain<'py, B: BulkValue>(
     }
     Ok(match reader.token().map_err(decode_error)? {
         Token::Int(value) => value.into_pyobject(py)?.into_any(),
+        // A text that is no part of another value may be the name of an attribute.
+        Token::Str(text) if depth == 0 => names::known(py, text)
+            .unwrap_or_else(|| PyString::new(py, text))
+            .into_any(),
         Token::Str(text) => PyString::new(py, text).into_any(),
         Token::Tuple(count) => {
             let items = read_items(py, reader, count, depth)?;

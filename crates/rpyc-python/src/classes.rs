@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use rpyc_proto::consts::Handler;
 
 use crate::ahead;
@@ -63,6 +63,17 @@ pub(crate) fn complete_by<'py>(
     Ok(())
 }
 
+/// The class of the proxies of instances of a builtin class, by its dotted name. Programs may replace it.
+pub(crate) fn of_builtin<'py>(name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyType>>> {
+    let py = name.py();
+    let names = module(py)?.dict();
+    let Some(classes) = names.get_item(intern!(py, "builtin_classes_cache"))? else {
+        return Ok(None);
+    };
+    let class = classes.cast::<PyDict>()?.get_item(name)?;
+    Ok(class.map(Bound::cast_into).transpose()?)
+}
+
 /// Changes the class of a proxy to a subclass of `BaseNetref` without slots of its own.
 #[expect(unsafe_code, reason = "the class of an object is set")]
 pub(crate) fn set_class(netref: &Bound<'_, PyNetref>, class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -73,7 +84,10 @@ pub(crate) fn set_class(netref: &Bound<'_, PyNetref>, class: &Bound<'_, PyType>)
         // SAFETY: a type object, and we are attached.
         unsafe { ((*class).tp_basicsize, (*class).tp_dictoffset) }
     };
-    if !class.is_subclass(&base)? || sizes(class) != sizes(&base) {
+    // SAFETY: both are type objects, and we are attached.
+    let is_subclass =
+        unsafe { pyo3::ffi::PyType_IsSubtype(class.as_type_ptr(), base.as_type_ptr()) != 0 };
+    if !is_subclass || sizes(class) != sizes(&base) {
         return Err(PyTypeError::new_err(
             "a proxy class without slots of its own is expected",
         ));

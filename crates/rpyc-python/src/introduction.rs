@@ -16,7 +16,7 @@ use rpyc_proto::model::ObjectModel;
 use rpyc_proto::policy::{Access, Subject};
 use rpyc_proto::wire::Writer;
 
-use crate::access::{self, WITHOUT_GETATTR, overrider, switch};
+use crate::access::{Permission, Rules, WITHOUT_GETATTR, overrider};
 use crate::bulk::PyBulk;
 use crate::classes;
 use crate::engine::Engine;
@@ -126,14 +126,13 @@ fn bound_methods<'py>(
     root: &Bound<'py, PyAny>,
 ) -> PyResult<Vec<Bound<'py, PyString>>> {
     let py = root.py();
-    let config = conn.get().config(py);
-    if !switch(&config, intern!(py, "allow_getattr"))?
+    let rules = conn.get().rules(py)?;
+    if !rules.permit(Permission::Get)
         || overrider(root, intern!(py, "_rpyc_getattr"), &WITHOUT_GETATTR)?.is_some()
     {
         return Ok(Vec::new());
     }
-    let prefix = access::prefix(&config)?;
-    let prefix = prefix.as_ref().map(|prefix| prefix.to_str()).transpose()?;
+    let prefix = rules.prefix(py).map(|prefix| prefix.to_str()).transpose()?;
     let members = Members::of(root)?;
     let mut names = Vec::new();
     for (name, value) in &members.of_class {
@@ -147,10 +146,10 @@ fn bound_methods<'py>(
                 continue;
             }
             let asked = PyString::new(py, asked);
-            let policy = access::policy(&config, root, &asked, prefix)?;
+            let policy = rules.policy(root, &asked)?;
             let mut subject = Member {
                 members: &members,
-                config: &config,
+                rules: &rules,
                 name: &asked,
                 prefix: prefix.unwrap_or_default(),
             };
@@ -210,7 +209,7 @@ impl<'py> Members<'py> {
 /// One name of an object, as the rules ask about it.
 struct Member<'a, 'py> {
     members: &'a Members<'py>,
-    config: &'a Bound<'py, PyDict>,
+    rules: &'a Rules,
     name: &'a Bound<'py, PyString>,
     prefix: &'a str,
 }
@@ -226,7 +225,7 @@ impl Subject for Member<'_, '_> {
     type Error = PyErr;
 
     fn is_safe(&mut self) -> PyResult<bool> {
-        access::is_safe(self.config, self.name)
+        self.rules.is_safe(self.name)
     }
 
     fn has_name(&mut self) -> PyResult<bool> {

@@ -41,6 +41,7 @@ mod greenlets;
 mod introduction;
 mod methods;
 mod model;
+mod names;
 mod native;
 mod nesting;
 mod netref;

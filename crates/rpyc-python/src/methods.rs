@@ -17,13 +17,14 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 use rpyc_proto::consts::Handler;
 use rpyc_proto::id::EncodedId;
 
 use crate::classes;
 use crate::engine::Engine;
-use crate::netref::{PyNetref, module};
+use crate::native;
+use crate::netref::PyNetref;
 use crate::request::{self, On};
 
 /// The most names that are remembered per proxy.
@@ -104,11 +105,7 @@ impl SeenMethods {
         let Some(engine) = object.get().native_engine(py) else {
             return Ok(None);
         };
-        let fold = engine
-            .get()
-            .config(py)
-            .get_item(intern!(py, "fold_method_calls"))?;
-        if !fold.map_or(Ok(true), |fold| fold.is_truthy())? {
+        if !engine.get().folds_method_calls(py)? {
             return Ok(None);
         }
         let method = Unfetched {
@@ -133,12 +130,17 @@ fn position(names: &[Name], name: &Bound<'_, PyString>, hash: isize) -> Option<u
 
 /// The class of the proxies of bound methods.
 fn method_class(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-    let classes = module(py)?.getattr(intern!(py, "builtin_classes_cache"))?;
-    let class = classes
-        .cast::<PyDict>()?
-        .get_item(intern!(py, "builtins.method"))?;
-    let class = class.ok_or_else(|| PyAttributeError::new_err("builtins.method"))?;
-    Ok(class.cast_into()?)
+    static FOUND: Mutex<Option<(u64, Py<PyType>)>> = Mutex::new(None);
+    let epoch = native::epoch();
+    match &*FOUND.lock() {
+        Some((found_in, class)) if *found_in == epoch => return Ok(class.bind(py).clone()),
+        _ => {}
+    }
+    let class = classes::of_builtin(intern!(py, "builtins.method"))?
+        .ok_or_else(|| PyAttributeError::new_err("builtins.method"))?;
+    let replaced = FOUND.lock().replace((epoch, class.clone().unbind()));
+    drop(replaced);
+    Ok(class)
 }
 
 /// A method of a remote object that was not fetched.

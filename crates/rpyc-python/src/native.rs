@@ -43,7 +43,7 @@ impl State {
     #[inline]
     fn now(conn: &Bound<'_, Engine>, version: impl Fn(&Bound<'_, PyType>) -> u32) -> Self {
         Self {
-            epoch: EPOCH.load(Ordering::Relaxed),
+            epoch: epoch(),
             class: version(&conn.get_type()),
             result: version(&conn.py().get_type::<PyAsyncResult>()),
         }
@@ -53,6 +53,11 @@ impl State {
     const fn is_known(&self) -> bool {
         self.class != 0 && self.result != 0
     }
+}
+
+/// A number that changes when such a name does.
+pub(crate) fn epoch() -> u64 {
+    EPOCH.load(Ordering::Relaxed)
 }
 
 /// Tells the engine that a name that programs may replace was assigned.

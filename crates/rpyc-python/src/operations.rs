@@ -10,8 +10,8 @@ use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
 use rpyc_proto::model::Operations;
 
 use crate::access::{
-    WITHOUT_DELATTR, WITHOUT_GETATTR, WITHOUT_SETATTR, attribute_name, check_attr, overrider,
-    switch,
+    Permission, Reached, WITHOUT_DELATTR, WITHOUT_GETATTR, WITHOUT_SETATTR, attribute_name,
+    overrider, switch, switched_off,
 };
 use crate::batch;
 use crate::model::{PyModel, Raised};
@@ -52,6 +52,20 @@ impl<'py> PyModel<'_, 'py> {
         Ok(keywords)
     }
 
+    /// The attribute that the peer may touch under this name; AttributeError if it may not.
+    fn reach(
+        &self,
+        object: &Value<'py>,
+        name: Bound<'py, PyString>,
+        permission: Permission,
+    ) -> PyResult<Reached<'py>> {
+        let rules = self.conn.get().rules(self.py())?;
+        if !rules.permit(permission) {
+            return Err(switched_off(object, &name, permission.key()));
+        }
+        rules.reach(object, name)
+    }
+
     /// Whether what an object tells of itself is subject to the attribute rules.
     fn is_gated(&self) -> PyResult<bool> {
         let config = self.conn.get().config(self.py());
@@ -78,9 +92,8 @@ impl<'py> Operations for PyModel<'_, 'py> {
         if let Some(access) = overrider(&object, intern!(py, "_rpyc_getattr"), &WITHOUT_GETATTR)? {
             return Ok(access.call1((object, name))?);
         }
-        let config = self.conn.get().config(py);
-        let name = check_attr(&config, &object, name, intern!(py, "allow_getattr"))?;
-        Ok(object.getattr(name)?)
+        let reached = self.reach(&object, name, Permission::Get)?;
+        Ok(reached.value(&object)?)
     }
 
     fn delattr(&mut self, object: Value<'py>, name: Value<'py>) -> Result<Value<'py>, Raised> {
@@ -89,9 +102,8 @@ impl<'py> Operations for PyModel<'_, 'py> {
         if let Some(access) = overrider(&object, intern!(py, "_rpyc_delattr"), &WITHOUT_DELATTR)? {
             return Ok(access.call1((object, name))?);
         }
-        let config = self.conn.get().config(py);
-        let name = check_attr(&config, &object, name, intern!(py, "allow_delattr"))?;
-        object.delattr(name)?;
+        let reached = self.reach(&object, name, Permission::Delete)?;
+        object.delattr(reached.name)?;
         Ok(py.None().into_bound(py))
     }
 
@@ -106,9 +118,8 @@ impl<'py> Operations for PyModel<'_, 'py> {
         if let Some(access) = overrider(&object, intern!(py, "_rpyc_setattr"), &WITHOUT_SETATTR)? {
             return Ok(access.call1((object, name, value))?);
         }
-        let config = self.conn.get().config(py);
-        let name = check_attr(&config, &object, name, intern!(py, "allow_setattr"))?;
-        object.setattr(name, value)?;
+        let reached = self.reach(&object, name, Permission::Set)?;
+        object.setattr(reached.name, value)?;
         Ok(py.None().into_bound(py))
     }
 

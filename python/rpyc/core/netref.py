@@ -21,7 +21,7 @@ from rpyc.core import consts
 from rpyc.core._connection import buffers
 from rpyc.lib import get_id_pack, get_methods, maxint
 from rpyc.lib.identity import printable
-from rpyc.lib.watching import watched_module
+from rpyc.lib.watching import WatchedDict, watched_module
 
 __all__ = [
     "DELETED_ATTRS",
@@ -106,7 +106,7 @@ _normalized_builtin_types: dict[str, type] = {
 builtin_id_pack_cache: dict[IdPack, type[BaseNetref]] = {}
 """Always empty; programs expect the name."""
 
-builtin_classes_cache: dict[str, type[BaseNetref]] = {}
+builtin_classes_cache: dict[str, type[BaseNetref]] = WatchedDict({}, _rpyc.extension_changed)
 """Names on the wire -> the class of proxies, shared by all connections."""
 
 
@@ -443,6 +443,9 @@ for _cls in _builtin_types:
 del _cls, _pack
 
 sys.modules[__name__].__class__ = watched_module(
-    {"syncreq", "asyncreq", "get_id_pack", "class_factory", "_make_method", "pickle", "consts"},
+    {
+        *("syncreq", "asyncreq", "get_id_pack", "class_factory", "_make_method", "pickle", "consts"),
+        "builtin_classes_cache",
+    },
     _rpyc.extension_changed,
 )

@@ -95,7 +95,6 @@ class Connection(Extensions):
     _closed: bool
     _closing: threading.Lock
     _channel: Any
-    _remote_root: Any
     _last_traceback: types.TracebackType | None
     _bind_threads: bool
 
@@ -126,7 +125,6 @@ class Connection(Extensions):
             _closed=True,
             _closing=threading.Lock(),
             _channel=channel,
-            _remote_root=None,
             _last_traceback=None,
             _bind_threads=bool(settings["bind_threads"]),
         )
@@ -204,13 +202,6 @@ class Connection(Extensions):
                 self._cleanup()
 
     # The peer.
-
-    @property
-    def root(self) -> Any:
-        """The root object of the peer; fetched at the first use."""
-        if self._remote_root is None:
-            self._remote_root = self.sync_request(consts.HANDLE_GETROOT)
-        return self._remote_root
 
     def ping(self, data: Any = None, timeout: float | None = 3) -> Any:
         """Let the peer echo ``data`` (default: 520 letters) and return the echo.

@@ -5,17 +5,77 @@
 //! that each would have. So what is the same for all is kept once. Whoever looks at `_config` may change
 //! it, and gets the connection's own; this package itself reads `_settings`.
 
+use std::sync::Arc;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyTuple};
 
 use super::Engine;
+use crate::access::Rules;
+use crate::timeout::Timeout;
 
 /// The configuration of a connection.
 pub(super) struct Configuration {
     settings: Py<PyDict>,
     /// Present while the settings are shared.
     facts: Option<Facts>,
+    /// What calls read, once one has; only while the settings are shared, and so don't change.
+    read: Option<Read>,
+}
+
+/// The settings that calls read.
+struct Read {
+    timeout: Timeout,
+    folds: bool,
+    rules: Arc<Rules>,
+}
+
+impl Read {
+    /// Reads them. `None`: a value may be another one the next time.
+    fn of(settings: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
+        let may_change = |key| {
+            settings.get_item(key).map(|value| {
+                value.is_some_and(|value| {
+                    !(value.is_none()
+                        || value.is_exact_instance_of::<PyBool>()
+                        || value.is_exact_instance_of::<PyInt>()
+                        || value.is_exact_instance_of::<PyFloat>())
+                })
+            })
+        };
+        for key in [
+            "sync_request_timeout",
+            "fold_method_calls",
+            "allow_getattr",
+            "allow_setattr",
+            "allow_delattr",
+            "allow_exposed_attrs",
+            "allow_all_attrs",
+            "allow_safe_attrs",
+            "allow_public_attrs",
+        ] {
+            if may_change(key)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Self {
+            timeout: timeout(settings)?,
+            folds: folds(settings)?,
+            rules: Arc::new(Rules::read(settings)?),
+        }))
+    }
+}
+
+fn timeout(settings: &Bound<'_, PyDict>) -> PyResult<Timeout> {
+    let timeout = settings.get_item(intern!(settings.py(), "sync_request_timeout"))?;
+    Timeout::from_object(timeout.as_ref())
+}
+
+fn folds(settings: &Bound<'_, PyDict>) -> PyResult<bool> {
+    let folds = settings.get_item(intern!(settings.py(), "fold_method_calls"))?;
+    folds.map_or(Ok(true), |folds| folds.is_truthy())
 }
 
 /// The settings that are always a connection's own.
@@ -31,6 +91,9 @@ impl Configuration {
             visit.call(&facts.names)?;
             visit.call(&facts.values)?;
         }
+        if let Some(read) = &self.read {
+            read.rules.visit(visit)?;
+        }
         Ok(())
     }
 }
@@ -41,6 +104,7 @@ impl From<Py<PyDict>> for Configuration {
         Self {
             settings,
             facts: None,
+            read: None,
         }
     }
 }
@@ -49,6 +113,51 @@ impl Engine {
     /// What is to be read in the configuration, except the connection's own facts.
     pub(crate) fn config<'py>(&self, py: Python<'py>) -> Bound<'py, PyDict> {
         self.config.lock().settings.bind(py).clone()
+    }
+
+    /// The configured limit of synchronous requests.
+    pub(super) fn configured_timeout(&self, py: Python<'_>) -> PyResult<Timeout> {
+        self.read(py, |read| read.timeout, timeout)
+    }
+
+    /// Whether a method of a proxy is called by its name.
+    pub(crate) fn folds_method_calls(&self, py: Python<'_>) -> PyResult<bool> {
+        self.read(py, |read| read.folds, folds)
+    }
+
+    /// The rules for attributes.
+    pub(crate) fn rules(&self, py: Python<'_>) -> PyResult<Arc<Rules>> {
+        let anew = |settings: &Bound<'_, PyDict>| Rules::read(settings).map(Arc::new);
+        self.read(py, |read| Arc::clone(&read.rules), anew)
+    }
+
+    /// A setting that was read before, or else is read anew.
+    fn read<'py, T>(
+        &self,
+        py: Python<'py>,
+        known: impl Fn(&Read) -> T,
+        anew: impl FnOnce(&Bound<'py, PyDict>) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let (settings, is_shared) = {
+            let config = self.config.lock();
+            if let Some(read) = &config.read {
+                return Ok(known(read));
+            }
+            (config.settings.bind(py).clone(), config.facts.is_some())
+        };
+        let Some(read) = is_shared
+            .then(|| Read::of(&settings))
+            .transpose()?
+            .flatten()
+        else {
+            return anew(&settings);
+        };
+        let found = known(&read);
+        let mut config = self.config.lock();
+        if config.facts.is_some() && config.settings.is(&settings) {
+            config.read = Some(read);
+        }
+        Ok(found)
     }
 
     fn replace_config(&self, config: Configuration) {
@@ -77,6 +186,7 @@ impl Engine {
         self.replace_config(Configuration {
             settings,
             facts: Some(Facts { names, values }),
+            read: None,
         });
     }
 

@@ -21,9 +21,10 @@ use pyo3::exceptions::PyEOFError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use rpyc::link::{Cancelled, Deadlines, End, Link};
 use rpyc_proto::boxing;
+use rpyc_proto::consts::Handler;
 use rpyc_proto::exports::{Exports, Released};
 use rpyc_proto::features::Features;
 use rpyc_proto::id::{EncodedId, IdPack};
@@ -34,8 +35,9 @@ use rpyc_proto::wire::{Payload, Reader};
 use crate::ahead::Activity;
 use crate::bound::BoundThreads;
 use crate::bulk::PyBulk;
+use crate::classes;
 use crate::native::Native;
-use crate::netref::{PyNetref, module};
+use crate::netref::PyNetref;
 use crate::proxies::Proxies;
 use crate::threads;
 use crate::timeout::Timeout;
@@ -59,6 +61,7 @@ pub(crate) struct Engine {
     pub(crate) proxies: Proxies,
     config: Mutex<Configuration>,
     local_root: Mutex<Option<Py<PyAny>>>,
+    remote_root: Mutex<Option<Py<PyAny>>>,
     native: Native,
     /// The threshold of compression in bytes; None: never.
     compress: OnceLock<usize>,
@@ -142,11 +145,7 @@ impl Engine {
 
     /// The limit of synchronous requests: the configured one, or that of the thread.
     pub(crate) fn sync_request_timeout(&self, py: Python<'_>) -> PyResult<Timeout> {
-        let configured = Timeout::from_object(
-            self.config(py)
-                .get_item(intern!(py, "sync_request_timeout"))?
-                .as_ref(),
-        )?;
+        let configured = self.configured_timeout(py)?;
         Ok(configured.within(self.deadlines.current()))
     }
 
@@ -193,18 +192,14 @@ impl Engine {
             return Ok((netref, complete));
         }
         let netref = Bound::new(py, PyNetref::native(conn, encoded.clone()))?;
-        let shared = module(py)?
-            .getattr(intern!(py, "builtin_classes_cache"))?
-            .cast_into::<PyDict>()?
-            .get_item(PyString::new(py, id.name))?;
         let mut complete = true;
-        if let Some(class) = shared {
-            crate::classes::set_class(&netref, &class.cast_into::<PyType>()?)?;
+        if let Some(class) = classes::of_builtin(&PyString::new(py, id.name))? {
+            classes::set_class(&netref, &class)?;
             netref.get().set_complete(None);
         } else {
             let key = self.class_key(&encoded);
             if let Some(class) = self.proxies.class(py, &key) {
-                crate::classes::set_class(&netref, &class)?;
+                classes::set_class(&netref, &class)?;
                 netref.get().set_complete(Some(&key));
             } else {
                 complete = false;
@@ -320,6 +315,7 @@ impl Engine {
             proxies: Proxies::default(),
             config: Mutex::new(PyDict::new(py).unbind().into()),
             local_root: Mutex::new(None),
+            remote_root: Mutex::new(None),
             native: Native::default(),
             compress: OnceLock::new(),
             dialect: AtomicU8::new(0),
@@ -349,13 +345,40 @@ impl Engine {
         drop(replaced);
     }
 
+    /// The root object of the peer; fetched at the first use.
+    #[getter]
+    fn root<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if let Some(root) = slf.get().get_remote_root(py) {
+            return Ok(root);
+        }
+        let request = intern!(py, "sync_request");
+        let root = slf.call_method1(request, (Handler::GetRoot.number(),))?;
+        slf.get().set_remote_root(Some(root.clone().unbind()));
+        Ok(root)
+    }
+
+    #[getter(_remote_root)]
+    fn get_remote_root<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let root = self.remote_root.lock();
+        root.as_ref().map(|root| root.bind(py).clone())
+    }
+
+    #[setter(_remote_root)]
+    fn set_remote_root(&self, root: Option<Py<PyAny>>) {
+        let replaced = std::mem::replace(&mut *self.remote_root.lock(), root);
+        drop(replaced);
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A table that is locked right now is simply taken to be in use.
         if let Some(config) = self.config.try_lock() {
             config.traverse(&visit)?;
         }
-        if let Some(root) = self.local_root.try_lock() {
-            visit.call(&*root)?;
+        for root in [&self.local_root, &self.remote_root] {
+            if let Some(root) = root.try_lock() {
+                visit.call(&*root)?;
+            }
         }
         if let Some(exports) = self.exports.try_lock() {
             for (_, entry) in exports.iter() {
@@ -367,7 +390,8 @@ impl Engine {
 
     fn __clear__(&self) {
         let objects = self.exports.try_lock().map(|mut exports| exports.drain());
-        let root = self.local_root.try_lock().and_then(|mut root| root.take());
-        drop((objects, root));
+        let roots = [&self.local_root, &self.remote_root]
+            .map(|root| root.try_lock().and_then(|mut root| root.take()));
+        drop((objects, roots));
     }
 }

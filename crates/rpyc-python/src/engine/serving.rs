@@ -10,7 +10,7 @@ use rpyc::link::Link;
 use rpyc_proto::consts::{Handler, MessageKind};
 
 use super::Engine;
-use crate::access;
+use crate::access::{self, Reached};
 use crate::driver::PyDriver;
 use crate::introduction;
 use crate::nesting;
@@ -262,7 +262,33 @@ impl Engine {
         name: Bound<'py, PyAny>,
         perm: &Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyString>> {
-        let config = slf.get().config(slf.py());
-        access::check_attr(&config, obj, access::attribute_name(name)?, perm)
+        slf.get().reach(obj, name, perm).map(|reached| reached.name)
+    }
+
+    /// The value of an attribute, if the configuration lets the peer read it.
+    fn _read_attr<'py>(
+        slf: &Bound<'py, Self>,
+        obj: &Bound<'py, PyAny>,
+        name: Bound<'py, PyAny>,
+        perm: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().reach(obj, name, perm)?.value(obj)
+    }
+}
+
+impl Engine {
+    fn reach<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+        name: Bound<'py, PyAny>,
+        permission: &Bound<'py, PyString>,
+    ) -> PyResult<Reached<'py>> {
+        let py = object.py();
+        let name = access::attribute_name(name)?;
+        // Any key: a subclass may have permissions of its own.
+        if !access::switch(&self.config(py), permission)? {
+            return Err(access::switched_off(object, &name, permission.to_str()?));
+        }
+        self.rules(py)?.reach(object, name)
     }
 }

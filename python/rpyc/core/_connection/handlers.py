@@ -111,7 +111,15 @@ class Handlers(_rpyc.Engine):
         accessor = getattr(type(obj), overrider, None)
         if accessor is not None:
             return accessor(obj, name, *args)
+        if default is getattr and self._checks_itself():
+            # The check may read the attribute, and once is enough.
+            return self._read_attr(obj, name, param)
         return default(obj, self._check_attr(obj, name, param), *args)
+
+    def _checks_itself(self) -> bool:
+        """Whether no program has a check of its own in the place of the engine's."""
+        own = "_check_attr" in self.__dict__
+        return not own and type(self)._check_attr is _rpyc.Engine._check_attr
 
     def _gates(self) -> bool:
         """Whether what an object tells of itself is subject to the attribute rules."""
