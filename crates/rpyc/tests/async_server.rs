@@ -88,6 +88,17 @@ async fn connect(server: &AsyncServer) -> AsyncConnection {
     conn.unwrap()
 }
 
+/// Another thread may find the listening socket closed before all of the stop is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_is_no_error_for_who_serves() {
+    for _ in 0..50 {
+        let (server, serving) = serve(&Gated::new()).await;
+        let _conn = connect(&server).await;
+        server.stop();
+        serving.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_drain_answers_what_is_running() {
     let root = Gated::new();

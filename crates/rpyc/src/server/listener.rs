@@ -122,6 +122,12 @@ impl Listener {
         let _ = rustix::net::shutdown(&*socket, Shutdown::Both);
     }
 
+    /// Whether it was closed: what accepting then fails with is no error.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.socket.lock().is_none()
+    }
+
     /// Who connected from `address`; `None` stands for a Unix socket.
     pub(crate) fn peer(&self, address: Option<SocketAddr>) -> PeerInfo {
         let name = match address {

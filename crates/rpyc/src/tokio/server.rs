@@ -214,7 +214,7 @@ impl Shared {
         let accept = async {
             match self.accept(here).await {
                 // It was closed under who accepts.
-                Err(_) if !self.connections.is_open() => Ok(()),
+                Err(_) if self.listener.is_closed() => Ok(()),
                 outcome => outcome,
             }
         };
