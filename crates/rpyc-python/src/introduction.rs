@@ -51,6 +51,9 @@ impl<'py> Arguments<'py> for Asking {
             classes::complete_all(conn, incomplete)?;
             return Ok(answer);
         };
+        if let Ok(link) = conn.get().link() {
+            link.note_kin();
+        }
         let (told, names) = description;
         classes::complete_by(conn, &root, || Ok(told))?;
         classes::complete_all(conn, incomplete)?;

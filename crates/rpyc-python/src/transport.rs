@@ -131,6 +131,13 @@ impl Transport for PyTransport {
         !self.is_channel()
     }
 
+    fn fills_pages(&self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.fills_pages(),
+            Self::Pipe(_) | Self::Channel(_) => false,
+        }
+    }
+
     fn is_local(&self) -> bool {
         match self {
             Self::Socket(socket) => socket.is_local(),

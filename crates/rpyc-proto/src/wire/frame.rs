@@ -17,6 +17,8 @@ use super::{Payload, Writer};
 pub const HEADER: usize = 5;
 /// The byte after the body.
 pub const TRAILER: u8 = b'\n';
+/// A frame without a body.
+pub const EMPTY: [u8; HEADER + 1] = [0, 0, 0, 0, 0, TRAILER];
 
 /// Why the stream of frames can't go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +185,23 @@ impl<B: AsRef<[u8]>> Frame<B> {
         true
     }
 
+    /// `count` frames without a body, in a row. They mean nothing, and are passed over.
+    #[must_use]
+    pub fn empty(count: usize) -> Self {
+        let head = EMPTY.repeat(count);
+        Self {
+            length: head.len(),
+            bytes: Payload::plain(head),
+        }
+    }
+
+    /// The first part that is held apart, and how many bytes come before it.
+    #[must_use]
+    pub fn first_part(&self) -> Option<(usize, &[u8])> {
+        let (at, part) = self.bytes.bulk.first()?;
+        Some((*at, part.as_ref()))
+    }
+
     /// The payload in one piece, for transports that make frames themselves.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
@@ -247,6 +266,27 @@ mod tests {
         let apart = [small("first"), small("second"), small("")];
         let apart = apart.iter().flat_map(Frame::pieces).flatten();
         assert!(apart.eq(bytes.iter()));
+    }
+
+    #[test]
+    fn empty_frames_are_frames_without_a_body() {
+        let empty = Frame::<Vec<u8>>::empty(3);
+        let bytes: Vec<u8> = empty.pieces().flatten().copied().collect();
+        assert_eq!(bytes, EMPTY.repeat(3));
+        assert_eq!(empty.len(), bytes.len());
+        assert_eq!(empty.first_part(), None);
+        let one: Vec<u8> = Frame::<Vec<u8>>::seal(Writer::new_frame())
+            .iter()
+            .flat_map(Frame::pieces)
+            .flatten()
+            .copied()
+            .collect();
+        assert_eq!(one, EMPTY);
+        let data = noise(50_000);
+        let large = frame(&[&data]);
+        let (before, part) = large.first_part().unwrap_or_default();
+        assert_eq!(part, data);
+        assert_eq!(large.pieces().next().map(<[u8]>::len), Some(before));
     }
 
     #[test]

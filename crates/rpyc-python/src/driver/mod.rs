@@ -15,6 +15,7 @@ use rpyc_proto::consts::MessageKind;
 use rpyc_proto::message::{Dialect, Message};
 use rpyc_proto::session::Event;
 use rpyc_proto::wire::Payload;
+use smallvec::SmallVec;
 
 use crate::bound::{BoundThreads, Route};
 use crate::brine::BrineError;
@@ -191,7 +192,8 @@ impl<'py> PyDriver<'_, 'py> {
         }
         match Event::of(&payload, || self.link.session().lock()) {
             Ok(Event::Request { seq, body }) => {
-                let seq = payload.head.get(seq).unwrap_or_default().to_vec();
+                let seq = payload.head.get(seq).unwrap_or_default();
+                let seq = SmallVec::<[u8; 16]>::from_slice(seq);
                 self.request(payload, &seq, body)
             }
             Ok(Event::Answer {

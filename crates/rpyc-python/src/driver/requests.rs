@@ -52,6 +52,9 @@ impl<'py> PyDriver<'_, 'py> {
         let incomplete = std::mem::take(&mut model.incomplete);
         let introduces =
             asks_for(&request, Handler::GetRoot) && introduction::is_wanted(&payload, body);
+        if introduces {
+            self.link.note_kin();
+        }
         drop(payload);
         let request = match request {
             Err(Raised(error)) if is_malformed(py, &error) => return Err(self.give_up(error)),

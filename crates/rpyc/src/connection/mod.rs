@@ -3,6 +3,7 @@
 mod cancel;
 mod driver;
 mod heartbeat;
+mod introduction;
 pub(crate) mod model;
 mod operations;
 mod peer;
@@ -139,7 +140,7 @@ impl Connection {
     /// # Errors
     /// See [`Error`].
     pub fn root(&self) -> Result<Netref> {
-        Ok(self.ask(Handler::GetRoot, Vec::new())?.extract()?)
+        self.root_in(self.request_root().wait()?)
     }
 
     /// The peer's root object as a type that values convert to, such as a proxy that

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use rpyc_proto::exports::Released;
 use rpyc_proto::features::Feature;
-use rpyc_proto::introduction;
 use rpyc_proto::model::{ObjectModel, Operations};
 use rpyc_proto::wire::Writer;
 
@@ -90,7 +89,7 @@ impl Model<'_> {
 }
 
 /// What a peer is told about the methods of an object: pairs of name and doc.
-fn told_of(methods: Vec<Method>) -> Value {
+pub(super) fn told_of(methods: Vec<Method>) -> Value {
     let pair = |method: Method| {
         let doc = method.doc.map(|doc| Value::Str(doc.into_owned()));
         Value::Tuple(vec![
@@ -99,22 +98,6 @@ fn told_of(methods: Vec<Method>) -> Value {
         ])
     };
     Value::Tuple(methods.into_iter().map(pair).collect())
-}
-
-/// The root of a connection, with what a peer asks about it next: its methods, and the names of those
-/// that it can call.
-pub(crate) fn introduced(root: Value) -> Value {
-    let Value::Object(object) = &root else {
-        return root;
-    };
-    let methods = object.methods();
-    let names = methods
-        .iter()
-        .filter(|method| !method.name.starts_with("__"))
-        .map(|method| Value::Str(method.name.clone().into_owned()))
-        .collect();
-    let description = Value::Tuple(vec![told_of(methods), Value::Tuple(names)]);
-    Value::Tuple(vec![introduction::MARK.into_value(), description, root])
 }
 
 impl Operations for Model<'_> {

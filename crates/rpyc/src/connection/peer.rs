@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(super) deadlines: Deadlines,
     pub(super) given_up: GivenUp,
     pub(crate) heartbeat: Heartbeat,
+    /// The peer was asked for an introduction, or is known to be of this package.
+    pub(super) has_asked: AtomicBool,
     /// `on_disconnect` was called.
     ended: AtomicBool,
     /// It has ended, and there is another one in its place.
@@ -64,6 +66,7 @@ impl Peer {
             deadlines: Deadlines::default(),
             given_up: GivenUp::default(),
             heartbeat: Heartbeat::default(),
+            has_asked: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
         }

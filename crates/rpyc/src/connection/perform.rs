@@ -16,8 +16,8 @@ use smallvec::SmallVec;
 
 use super::Peer;
 use super::cancel::performing;
+use super::introduction::introduced;
 use super::model::{Model, Stop};
-use super::operations::introduced;
 use crate::error::{Error, Exception};
 use crate::link::EndCause;
 use crate::object::LaterReply;
@@ -142,6 +142,9 @@ impl Peer {
         let request = dispatch::read_request(&mut Model::new(self), &payload, body);
         let introduces = matches!(&request, Ok(request) if matches!(request.handler, Ok(Handler::GetRoot)))
             && introduction::is_wanted(&payload, body);
+        if introduces {
+            self.note_kin();
+        }
         let cut = payload.cut;
         drop(payload);
         let request = match request.map_err(Stop::into_error) {

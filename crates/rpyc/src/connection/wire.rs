@@ -58,6 +58,15 @@ impl Wire {
         }
     }
 
+    /// Notes that the peer is of this package.
+    pub(crate) fn note_kin(&self) {
+        match self {
+            Self::Blocking(link) => link.note_kin(),
+            #[cfg(feature = "tokio")]
+            Self::Runtime(wire) => wire.note_kin(),
+        }
+    }
+
     /// Queues a frame that nobody waits for.
     pub(crate) fn push_unhurried(&self, frame: Frame<Bytes>) {
         match self {

@@ -145,6 +145,8 @@ pub struct Link<T: Transport, W> {
     ended: OnceLock<Arc<End>>,
     /// Sending failed, and nobody has looked yet for what had arrived by then.
     undrained: AtomicBool,
+    /// See [`Packing::pads`](crate::transport::Packing::pads).
+    pads: AtomicBool,
     unread: OnceLock<Unread>,
 }
 
@@ -180,6 +182,7 @@ impl<T: Transport, W> Link<T, W> {
             ending: OnceLock::new(),
             ended: OnceLock::new(),
             undrained: AtomicBool::new(false),
+            pads: AtomicBool::new(false),
             unread: OnceLock::new(),
         }
     }

@@ -5,7 +5,7 @@ use rpyc_proto::wire::frame::Frame;
 use super::late::{self, LATE};
 use super::pace::{Due, HOLD_BYTES, Pace};
 use crate::sync::{AtomicUsize, Condvar, Instant, Mutex, MutexGuard, Ordering};
-use crate::transport::SendQueue;
+use crate::transport::{Packing, SendQueue};
 
 /// With this many bytes queued, a thread that queues more waits for the sender.
 const HIGH_WATER: usize = 8 * 1024 * 1024;
@@ -69,10 +69,14 @@ impl<B> Default for Outbox<B> {
 }
 
 impl<B: AsRef<[u8]>> Outbox<B> {
-    /// Appends a frame. `joins`: the transport sends bytes, whatever the frames are. `unhurried`:
-    /// nobody waits for it. If many came before it, quickly, and it may wait like them: the moment of the
+    /// Appends a frame. `unhurried`: nobody waits for it. If many came before it, quickly, and it may wait like them: the moment of the
     /// last look at the clock.
-    pub(super) fn push(&self, frame: Frame<B>, joins: bool, unhurried: bool) -> Option<Instant> {
+    pub(super) fn push(
+        &self,
+        frame: Frame<B>,
+        packing: Packing,
+        unhurried: bool,
+    ) -> Option<Instant> {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
@@ -81,7 +85,7 @@ impl<B: AsRef<[u8]>> Outbox<B> {
         }
         state.unhurried = unhurried && (state.unhurried || state.queue.frames.is_empty());
         state.bytes += frame.len();
-        state.queue.push(frame, joins);
+        state.queue.push(frame, packing);
         let passes = !unhurried && !state.sending;
         let full = state.bytes > HOLD_BYTES;
         let held = passes.then(|| state.pace.pass(full)).flatten();
@@ -308,6 +312,11 @@ mod tests {
     use super::super::pace::tests::quick;
     use super::*;
 
+    const JOINED: Packing = Packing {
+        joins: true,
+        pads: false,
+    };
+
     #[test]
     fn a_frame_that_somebody_waits_for_takes_the_others_along() {
         let outbox = Outbox::<Vec<u8>>::default();
@@ -318,16 +327,16 @@ mod tests {
             due
         };
         for _ in 0..STREAK {
-            outbox.push(frame(), true, true);
+            outbox.push(frame(), JOINED, true);
             assert_eq!(due(), Due::Now);
         }
-        outbox.push(frame(), true, true);
+        outbox.push(frame(), JOINED, true);
         assert_eq!(due(), Due::SoonIfWatched);
-        outbox.push(frame(), true, true);
-        outbox.push(frame(), true, false);
+        outbox.push(frame(), JOINED, true);
+        outbox.push(frame(), JOINED, false);
         assert_eq!(due(), Due::Now);
-        outbox.push(frame(), true, false);
-        outbox.push(frame(), true, true);
+        outbox.push(frame(), JOINED, false);
+        outbox.push(frame(), JOINED, true);
         assert_eq!(due(), Due::Now);
     }
 
@@ -343,11 +352,11 @@ mod tests {
         ];
         for want in wants {
             let outbox = Outbox::<Vec<u8>>::default();
-            outbox.push(frame(), true, false);
+            outbox.push(frame(), JOINED, false);
             let mut sender = outbox.begin().unwrap();
             assert!(sender.refill());
             sender.queue().frames.clear();
-            outbox.push(frame(), true, false);
+            outbox.push(frame(), JOINED, false);
             let wanted = want(&outbox);
             assert_eq!(sender.refill_if_wanted(), wanted);
             drop(sender);
@@ -365,7 +374,7 @@ mod tests {
         assert_eq!(pace.due(false, now), Due::Soon);
         outbox.state.lock().pace = pace;
         let frame = Frame::seal(Writer::new_frame()).unwrap();
-        assert_eq!(outbox.push(frame, true, false), Some(now));
+        assert_eq!(outbox.push(frame, JOINED, false), Some(now));
         assert_eq!(outbox.due(), Due::Soon);
         let mut sender = outbox.begin().unwrap();
         assert!(sender.refill());

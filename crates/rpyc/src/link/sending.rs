@@ -11,22 +11,33 @@ use super::pace::Due;
 use super::parker::Parker;
 use super::{BUSY_SLICE, Driver, End, EndCause, Link, is_over, remaining, shorter};
 use crate::sync::{Instant, Ordering};
-use crate::transport::{BulkOf, Received, Transport};
+use crate::transport::{BulkOf, Packing, Received, Transport};
 
 impl<T: Transport, W> Link<T, W> {
     /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
     /// next wait. Where many follow each other quickly, and it may wait for company as [`is_due`](Self::is_due)
     /// says: a moment just before, without a look at the clock.
     pub fn push(&self, frame: Frame<BulkOf<T>>) -> Option<Instant> {
-        let joins = !self.exit.transport.is_whole();
-        self.exit.outbox.push(frame, joins, false)
+        self.exit.outbox.push(frame, self.packing(), false)
     }
 
     /// As [`push`](Self::push), for a frame that nobody waits for: the release of a reference, the answer
     /// to one.
     pub fn push_unhurried(&self, frame: Frame<BulkOf<T>>) {
-        let joins = !self.exit.transport.is_whole();
-        self.exit.outbox.push(frame, joins, true);
+        self.exit.outbox.push(frame, self.packing(), true);
+    }
+
+    fn packing(&self) -> Packing {
+        Packing {
+            joins: !self.exit.transport.is_whole(),
+            pads: self.pads.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes that the peer is of this package.
+    pub fn note_kin(&self) {
+        let pads = self.exit.transport.fills_pages();
+        self.pads.store(pads, Ordering::Relaxed);
     }
 
     /// Whether frames were appended that no thread is sending.

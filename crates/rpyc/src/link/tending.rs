@@ -12,8 +12,8 @@ use std::time::Duration;
 use rpyc_proto::consts::{Handler, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::message::Message;
+use rpyc_proto::wire::Payload;
 use rpyc_proto::wire::frame::{Frame, HEADER};
-use rpyc_proto::wire::{Payload, Writer};
 
 use super::{Driver, Link, Parker};
 use crate::sync::Ordering;
@@ -125,10 +125,8 @@ impl<T: Transport, W> Link<T, W> {
 
     /// Sends a sign of life, if it can leave without waiting and nothing else is about to.
     pub fn show_life(&self) {
-        if !self.exit.outbox.is_busy()
-            && let Ok(frame) = Frame::seal(Writer::new_frame())
-        {
-            self.push(frame);
+        if !self.exit.outbox.is_busy() {
+            self.push(Frame::empty(1));
             self.flush_now();
         }
     }

@@ -79,7 +79,8 @@ impl AsyncConnection {
         config: Config,
         root: Arc<dyn Object>,
     ) -> Result<Self, Exception> {
-        Self::drive(stream, peer.into(), config, root, false, None)
+        let wire = RuntimeWire::new(&config.limits, false, false);
+        Self::drive(stream, wire, peer.into(), config, root, None)
     }
 
     /// A connection over a socket that was opened. `place`: it is a server's, and its task keeps it alive.
@@ -90,25 +91,25 @@ impl AsyncConnection {
         root: Arc<dyn Object>,
         place: Option<Place>,
     ) -> Result<Self, Exception> {
-        let local = stream.is_local();
+        let fills_pages = matches!(stream, Stream::Plain(Socket::Tcp(_)));
+        let wire = RuntimeWire::new(&config.limits, stream.is_local(), fills_pages);
         match stream {
             // Nothing to ask at each turn.
             Stream::Plain(Socket::Tcp(socket)) => {
-                Self::drive(socket, peer, config, root, local, place)
+                Self::drive(socket, wire, peer, config, root, place)
             }
-            other => Self::drive(other, peer, config, root, local, place),
+            other => Self::drive(other, wire, peer, config, root, place),
         }
     }
 
     fn drive(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        wire: RuntimeWire,
         peer: String,
         config: Config,
         root: Arc<dyn Object>,
-        local: bool,
         place: Option<Place>,
     ) -> Result<Self, Exception> {
-        let wire = RuntimeWire::new(&config.limits, local);
         let conn = Connection::begin(Wire::Runtime(wire), peer, config, root)?;
         let driver = Driver::new(stream, conn.peer());
         let guest = place.map(|place| (Arc::clone(conn.peer()), place));
@@ -121,8 +122,7 @@ impl AsyncConnection {
     /// # Errors
     /// See [`Error`](enum@crate::Error).
     pub async fn root_async(&self) -> Result<Netref> {
-        let root = self.0.request(Handler::GetRoot, Vec::new()).send().await?;
-        Ok(root.extract()?)
+        self.0.root_in(self.0.request_root().send().await?)
     }
 
     /// Asks the peer for a sign of life.

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rpyc_proto::limits::Limits;
 use rpyc_proto::session::Session;
-use rpyc_proto::wire::Writer;
 use rpyc_proto::wire::frame::Frame;
 
 use crate::link::{End, EndCause};
-use crate::transport::SendQueue;
+use crate::transport::{Packing, SendQueue};
 use crate::waiter::Waiter;
 
 /// What any thread may touch of a connection whose bytes are moved by a task.
@@ -27,6 +26,10 @@ pub(crate) struct RuntimeWire {
     /// Woken at the end.
     ended: Mutex<Vec<Waker>>,
     local: bool,
+    /// See [`Transport::fills_pages`](crate::transport::Transport::fills_pages).
+    fills_pages: bool,
+    /// The peer is of this package.
+    kin: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,7 +44,7 @@ struct Outbox {
 }
 
 impl RuntimeWire {
-    pub(super) fn new(limits: &Limits, local: bool) -> Self {
+    pub(super) fn new(limits: &Limits, local: bool, fills_pages: bool) -> Self {
         Self {
             session: Mutex::new(Session::new(limits)),
             outbox: Mutex::default(),
@@ -50,6 +53,8 @@ impl RuntimeWire {
             end: OnceLock::new(),
             ended: Mutex::default(),
             local,
+            fills_pages,
+            kin: AtomicBool::new(false),
         }
     }
 
@@ -70,7 +75,11 @@ impl RuntimeWire {
             return;
         }
         outbox.bytes += frame.len();
-        outbox.queue.push(frame, true);
+        let packing = Packing {
+            joins: true,
+            pads: self.fills_pages && self.kin.load(Ordering::Relaxed),
+        };
+        outbox.queue.push(frame, packing);
         let sleeper = outbox.sleeper.take();
         drop(outbox);
         if let Some(sleeper) = sleeper {
@@ -78,11 +87,14 @@ impl RuntimeWire {
         }
     }
 
+    /// Notes that the peer is of this package.
+    pub(crate) fn note_kin(&self) {
+        self.kin.store(true, Ordering::Relaxed);
+    }
+
     /// Queues a sign of life: an empty frame.
     pub(super) fn show_life(&self) {
-        if let Ok(frame) = Frame::seal(Writer::new_frame()) {
-            self.push(frame);
-        }
+        self.push(Frame::empty(1));
     }
 
     pub(crate) fn end(&self) -> Option<Arc<End>> {

@@ -5,6 +5,7 @@ mod cores;
 mod descriptor;
 mod liveness;
 mod memory;
+mod padding;
 mod pipe;
 pub(crate) mod poll;
 mod socket;
@@ -37,6 +38,15 @@ pub type BulkOf<T> = <<T as Transport>::Buffer as BulkBuffer>::Done;
 
 /// Small frames are put together up to so many bytes: one piece of memory is cheaper to send than many.
 const JOINED: usize = 16 * 1024;
+
+/// How frames may be put together for a transport and its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// A small frame may become a part of the one before: what counts is bytes.
+    pub joins: bool,
+    /// Empty frames may be sent ahead of a large value: the peer passes them over.
+    pub pads: bool,
+}
 
 /// Frames on their way out, in order.
 ///
@@ -73,9 +83,19 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         }
     }
 
-    /// Appends a frame. `joins`: it may become a part of the one before.
-    pub fn push(&mut self, frame: Frame<B>, joins: bool) {
-        if joins
+    /// Appends a frame.
+    pub fn push(&mut self, frame: Frame<B>, packing: Packing) {
+        if packing.pads
+            && let Some((before, value)) = frame.first_part()
+        {
+            let ahead: usize = self.frames.iter().map(Frame::len).sum();
+            let at = ahead.saturating_sub(self.sent) + before;
+            match padding::frames(at, value.as_ptr().addr()) {
+                0 => {}
+                count => self.frames.push_back(Frame::empty(count)),
+            }
+        }
+        if packing.joins
             && let Some(last) = self.frames.back_mut()
             && last.join(&frame, JOINED)
         {
@@ -216,6 +236,12 @@ pub trait Transport: Send + Sync {
     /// Whether any thread may send, at any time: nothing of the face is needed for it.
     fn sends_anywhere(&self) -> bool {
         true
+    }
+
+    /// Whether what is sent is copied into pages as it is, so that it matters where in a page it comes to
+    /// lie.
+    fn fills_pages(&self) -> bool {
+        false
     }
 
     /// Whether the peer is on this machine, so that compressing never pays.

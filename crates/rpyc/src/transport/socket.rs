@@ -247,6 +247,11 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Socket<B> {
         Ok(())
     }
 
+    fn fills_pages(&self) -> bool {
+        // A Unix socket puts a part of each piece of 48 KiB elsewhere.
+        self.tcp
+    }
+
     fn is_local(&self) -> bool {
         self.local
     }

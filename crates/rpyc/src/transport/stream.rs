@@ -85,6 +85,10 @@ impl Transport for Stream {
         each!(self, transport => transport.skip(count))
     }
 
+    fn fills_pages(&self) -> bool {
+        each!(self, transport => transport.fills_pages())
+    }
+
     fn is_local(&self) -> bool {
         each!(self, transport => transport.is_local())
     }
