@@ -140,6 +140,10 @@ impl BulkBuffer for PyBulkBuffer {
         })
     }
 
+    fn room(&self) -> usize {
+        self.parts().1
+    }
+
     fn as_mut_slice(&mut self) -> &mut [u8] {
         let (data, len) = self.parts();
         // SAFETY: the memory belongs to an object that only we know. It comes from the C allocator,

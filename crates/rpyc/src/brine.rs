@@ -10,25 +10,47 @@ use crate::value::{Slice, Value};
 
 /// What large bytes are received into.
 #[derive(Debug)]
-pub struct BytesBuffer(Vec<u8>);
+pub struct BytesBuffer {
+    /// As far as the buffer was written to.
+    written: Vec<u8>,
+    room: usize,
+}
 
 impl BulkBuffer for BytesBuffer {
     type Done = Bytes;
 
     fn allocate(len: usize) -> Option<Self> {
-        Vec::allocate(len).map(Self)
+        let empty = Self {
+            written: Vec::new(),
+            room: 0,
+        };
+        empty.grow(len)
     }
 
-    fn grow(self, len: usize) -> Option<Self> {
-        self.0.grow(len).map(Self)
+    fn grow(mut self, len: usize) -> Option<Self> {
+        let more = len.saturating_sub(self.written.len());
+        self.written.try_reserve_exact(more).ok()?;
+        self.room = len;
+        Some(self)
+    }
+
+    fn room(&self) -> usize {
+        self.room
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.0
+        self.written.resize(self.room, 0);
+        &mut self.written
+    }
+
+    fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
+        // With more capacity than was asked for, what belongs to others would be received.
+        let exact = self.written.capacity() == self.room;
+        exact.then_some(&mut self.written)
     }
 
     fn finish(self) -> Bytes {
-        Bytes::from(self.0)
+        Bytes::from(self.written)
     }
 }
 

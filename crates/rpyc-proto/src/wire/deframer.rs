@@ -90,7 +90,14 @@ impl<B: BulkBuffer> Deframer<B> {
         self.window.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Notes that `count` bytes were put at the start of [`space`](Self::space).
+    /// The same as a vector to append to, without growing it, where that spares writing to the memory
+    /// beforehand.
+    pub fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
+        self.large.as_mut()?.unwritten()
+    }
+
+    /// Notes that `count` bytes were put at the start of [`space`](Self::space), or appended to
+    /// [`unwritten`](Self::unwritten).
     pub fn filled(&mut self, count: usize) {
         match &mut self.large {
             Some(large) => large.filled(count),
@@ -276,6 +283,10 @@ mod tests {
 
         fn grow(self, len: usize) -> Option<Self> {
             (len <= 1_000_000).then(|| self.0.grow(len).map(Self))?
+        }
+
+        fn room(&self) -> usize {
+            self.0.len()
         }
 
         fn as_mut_slice(&mut self) -> &mut [u8] {

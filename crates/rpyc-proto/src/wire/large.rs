@@ -79,6 +79,16 @@ impl<B: BulkBuffer> LargeFrame<B> {
         }
     }
 
+    /// See [`Deframer::unwritten`](super::Deframer::unwritten).
+    pub(super) fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
+        let (here, _) = self.arriving?;
+        if !self.make_room() {
+            self.give_up();
+        }
+        let (_, part) = self.bulk.last_mut()?;
+        part.unwritten().filter(|memory| memory.len() == here)
+    }
+
     /// Notes that `count` bytes were put at the start of [`space`](Self::space).
     pub(super) fn filled(&mut self, count: usize) {
         self.missing = self.missing.saturating_sub(count);
@@ -148,7 +158,7 @@ impl<B: BulkBuffer> LargeFrame<B> {
             let Some((at, mut part)) = self.bulk.pop() else {
                 return false;
             };
-            if part.as_mut_slice().len() == here && here < all {
+            if part.room() == here && here < all {
                 let steps = if B::LAZY { LAZY_STEPS } else { STEPS };
                 match part.grow(all.min(here.saturating_mul(steps))) {
                     Some(grown) => part = grown,
@@ -211,10 +221,10 @@ impl<B: BulkBuffer> LargeFrame<B> {
             return;
         };
         let moved = here.min(len);
-        if let (Some(target), Some(source)) = (
-            part.as_mut_slice().get_mut(..moved),
-            self.head.get(at..at + moved),
-        ) {
+        let source = self.head.get(at..at + moved).unwrap_or_default();
+        if let Some(memory) = part.unwritten() {
+            memory.extend_from_slice(source);
+        } else if let Some(target) = part.as_mut_slice().get_mut(..moved) {
             target.copy_from_slice(source);
         }
         self.head.truncate(self.filled);

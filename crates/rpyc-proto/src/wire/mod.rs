@@ -41,8 +41,17 @@ pub trait BulkBuffer: Sized {
     /// Makes the buffer `len` bytes long; what was there stays. `None`: there is no memory for it.
     fn grow(self, len: usize) -> Option<Self>;
 
+    /// The length of the buffer.
+    fn room(&self) -> usize;
+
     /// The whole buffer.
     fn as_mut_slice(&mut self) -> &mut [u8];
+
+    /// The buffer up to where it was written to, if it need not be made a slice first, which takes time: what
+    /// is appended, as far as there is capacity, is written.
+    fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
+        None
+    }
 
     /// The value, once all bytes are there.
     fn finish(self) -> Self::Done;
@@ -60,6 +69,10 @@ impl BulkBuffer for Vec<u8> {
             .ok()?;
         self.resize(len, 0);
         Some(self)
+    }
+
+    fn room(&self) -> usize {
+        self.len()
     }
 
     fn as_mut_slice(&mut self) -> &mut [u8] {

@@ -61,7 +61,13 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
         self.deframer.space()
     }
 
-    /// Notes that `count` bytes were put at the start of [`space`](Self::space).
+    /// See [`Deframer::unwritten`].
+    pub fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
+        self.deframer.unwritten()
+    }
+
+    /// Notes that `count` bytes were put at the start of [`space`](Self::space), or appended to
+    /// [`unwritten`](Self::unwritten).
     pub fn filled(&mut self, count: usize) {
         self.deframer.filled(count);
     }
@@ -152,6 +158,10 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use bytes::Bytes;
+    use rpyc_proto::wire::Writer;
+    use rpyc_proto::wire::frame::Frame;
+
     use super::*;
     use crate::brine::BytesBuffer;
 
@@ -175,6 +185,58 @@ mod tests {
             inbox.rest();
         }
         assert_eq!(places[0], places[1]);
+    }
+
+    /// Appended to what is unwritten, written to the space, or in turns: the same payloads arrive.
+    #[test]
+    fn large_values_are_received_where_they_stay() {
+        let values: Vec<Bytes> = [40_000_usize, 3_000_000, 32_768, 1_048_577]
+            .map(|size| (0..size).map(|at| (at % 251) as u8).collect())
+            .into();
+        let mut writer = Writer::new_frame();
+        writer.put_tuple(values.len());
+        for value in &values {
+            writer.put_bulk(value.len(), value.clone());
+        }
+        let frame = Frame::seal(writer).unwrap();
+        let bytes: Vec<u8> = frame.pieces().flatten().copied().collect();
+        let two = [bytes.as_slice(), &FRAME].concat();
+        let ways: [fn(usize) -> bool; 3] = [|_| true, |_| false, |turn| turn % 3 != 0];
+        for (step, appends) in [999, 65_536, two.len()]
+            .into_iter()
+            .flat_map(|step| ways.map(|way| (step, way)))
+        {
+            let mut inbox = Inbox::<BytesBuffer>::new(Limits::default(), 0);
+            let (mut rest, mut found, mut appended) = (two.as_slice(), Vec::new(), 0);
+            for turn in 0.. {
+                let unwritten = appends(turn).then(|| inbox.unwritten()).flatten();
+                let count = if let Some(memory) = unwritten {
+                    let room = memory.capacity() - memory.len();
+                    let count = room.min(step).min(rest.len());
+                    memory.extend_from_slice(&rest[..count]);
+                    appended += count;
+                    count
+                } else {
+                    let space = inbox.space();
+                    let count = space.len().min(step).min(rest.len());
+                    space[..count].copy_from_slice(&rest[..count]);
+                    count
+                };
+                inbox.filled(count);
+                rest = &rest[count..];
+                while let Some(payload) = inbox.take().unwrap() {
+                    found.push(payload);
+                }
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(found.len(), 2);
+            let parts = found[0].bulk.iter().map(|(_, part)| part);
+            assert!(parts.eq(&values), "in steps of {step}");
+            assert_eq!(found[1].head, b"a");
+            assert_eq!(appended > 0, appends(1), "in steps of {step}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use rpyc_proto::wire::BulkBuffer;
+use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
@@ -100,8 +101,8 @@ impl<B> Socket<B> {
 impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Socket<B> {
     /// Receives without waiting. `None`: nothing is there, or a signal came.
     fn look(&self, fd: &OwnedFd, inbox: &mut Inbox<B>) -> io::Result<Option<Received>> {
-        match recv(fd, inbox.space(), RecvFlags::DONTWAIT) {
-            Ok((_, count)) => Ok(Some(self.note(inbox, count))),
+        match receive_into(fd, inbox, RecvFlags::DONTWAIT) {
+            Ok(count) => Ok(Some(self.note(inbox, count))),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -116,8 +117,8 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Socket<B> {
     ) -> io::Result<Received> {
         let mut rest = timeout;
         if self.set_slice(fd, timeout)? {
-            match recv(fd, inbox.space(), RecvFlags::empty()) {
-                Ok((_, count)) => return Ok(self.note(inbox, count)),
+            match receive_into(fd, inbox, RecvFlags::empty()) {
+                Ok(count) => return Ok(self.note(inbox, count)),
                 Err(Errno::INTR) => return Ok(Received::Nothing),
                 // Either the kernel's timeout is over or the descriptor is non-blocking: find out by
                 // waiting in `poll` for the rest of a short slice.
@@ -139,6 +140,18 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Socket<B> {
         inbox.filled(count);
         Received::Data
     }
+}
+
+/// Receives once; tells how many bytes.
+fn receive_into<B: BulkBuffer<Done: AsRef<[u8]>>>(
+    fd: &OwnedFd,
+    inbox: &mut Inbox<B>,
+    flags: RecvFlags,
+) -> rustix::io::Result<usize> {
+    if let Some(memory) = inbox.unwritten() {
+        return recv(fd, spare_capacity(memory), flags).map(|(count, _)| count);
+    }
+    recv(fd, inbox.space(), flags).map(|(_, count)| count)
 }
 
 /// Whether the peer of a socket is on this machine.
