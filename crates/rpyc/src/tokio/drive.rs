@@ -21,7 +21,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use ::tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ::tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use ::tokio::task::coop::has_budget_remaining;
 use ::tokio::task::yield_now;
 use ::tokio::time::Sleep;
@@ -302,9 +302,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(self.inbox.space());
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-        let count = buffer.filled().len();
+        let count = if let Some(memory) = self.inbox.unwritten() {
+            ready!(pin!(self.stream.read_buf(memory)).poll(context))?
+        } else {
+            let mut buffer = ReadBuf::new(self.inbox.space());
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            buffer.filled().len()
+        };
         self.inbox.filled(count);
         self.heard = self.heard.wrapping_add(1);
         Poll::Ready(Ok(count))

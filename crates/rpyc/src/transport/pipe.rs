@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rpyc_proto::wire::BulkBuffer;
+use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::{Errno, read, writev};
 
@@ -98,7 +99,11 @@ impl<B: BulkBuffer<Done: AsRef<[u8]> + Send> + Send> Transport for Pipe<B> {
         if poll::wait(&[(incoming.as_fd(), PollFlags::IN)], Some(slice))?.is_empty() {
             return Ok(Received::Nothing);
         }
-        match read(incoming, inbox.space()) {
+        let received = match inbox.unwritten() {
+            Some(memory) => read(incoming, spare_capacity(memory)),
+            None => read(incoming, inbox.space()),
+        };
+        match received {
             Ok(0) => Ok(Received::End),
             Ok(count) => {
                 inbox.filled(count);
