@@ -223,6 +223,17 @@ def test_a_switch_that_changes_by_itself(rig: Rig) -> None:
         assert hasattr(remote, "foo") is on
 
 
+def test_a_setting_that_is_none_fails_where_it_is_needed(rig: Rig) -> None:
+    """And nowhere else: what does without it goes on."""
+    root = rig.pair(Service()).client.root
+    assert root.make("Shapes").bar == 2
+    broken = {"exposed_prefix": 5}
+    pair = rig.pair(Service(), broken, client_config=broken)
+    pair.client.ping()
+    with pytest.raises(TypeError):
+        pair.client.root.make("Shapes")
+
+
 def test_service_roots_refuse_writing(rig: Rig) -> None:
     """Also where everything else is allowed."""
     root = rig.pair(

@@ -329,6 +329,69 @@ mod tests {
         }
     }
 
+    /// Memory that is appended to. There is some for values of up to two million bytes.
+    #[derive(Debug)]
+    struct Appended {
+        written: Vec<u8>,
+        room: usize,
+    }
+
+    impl BulkBuffer for Appended {
+        type Done = Vec<u8>;
+
+        fn allocate(len: usize) -> Option<Self> {
+            let written = Vec::new();
+            Self { written, room: 0 }.grow(len)
+        }
+
+        fn grow(mut self, len: usize) -> Option<Self> {
+            self.written.reserve_exact(len - self.written.len());
+            self.room = len;
+            (len <= 2_000_000).then_some(self)
+        }
+
+        fn room(&self) -> usize {
+            self.room
+        }
+
+        fn as_mut_slice(&mut self) -> &mut [u8] {
+            self.written.resize(self.room, 0);
+            &mut self.written
+        }
+
+        fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
+            Some(&mut self.written)
+        }
+
+        fn finish(self) -> Vec<u8> {
+            self.written
+        }
+    }
+
+    /// The value that there is no memory for has as many bytes by then as the one before has in all.
+    #[test]
+    fn nothing_is_appended_to_a_value_that_is_complete() {
+        let stream = frame(&message(&[1 << 20, 5_000_000]));
+        let mut deframer: Deframer<Appended> = Deframer::new(Limits::default(), 1);
+        let mut rest = stream.as_slice();
+        let mut payload = None;
+        while payload.is_none() {
+            let count = if let Some(memory) = deframer.unwritten() {
+                let count = rest.len().min(memory.capacity() - memory.len());
+                memory.extend_from_slice(&rest[..count]);
+                count
+            } else {
+                copy(rest, deframer.space())
+            };
+            assert!(count > 0, "no place for what follows");
+            deframer.filled(count);
+            rest = &rest[count..];
+            payload = deframer.poll().unwrap();
+        }
+        assert!(rest.is_empty());
+        assert!(payload.is_some_and(|payload| payload.cut));
+    }
+
     fn read_all(
         deframer: &mut Deframer<Vec<u8>>,
         bytes: &[u8],

@@ -83,7 +83,9 @@ impl<B: BulkBuffer> LargeFrame<B> {
     pub(super) fn unwritten(&mut self) -> Option<&mut Vec<u8>> {
         let (here, _) = self.arriving?;
         if !self.make_room() {
+            // The last part is another one now.
             self.give_up();
+            return None;
         }
         let (_, part) = self.bulk.last_mut()?;
         part.unwritten().filter(|memory| memory.len() == here)

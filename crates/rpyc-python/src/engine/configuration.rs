@@ -33,17 +33,14 @@ struct Read {
 }
 
 impl Read {
-    /// Reads them. `None`: a value may be another one the next time.
-    fn of(settings: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
-        let may_change = |key| {
-            settings.get_item(key).map(|value| {
-                value.is_some_and(|value| {
-                    !(value.is_none()
-                        || value.is_exact_instance_of::<PyBool>()
-                        || value.is_exact_instance_of::<PyInt>()
-                        || value.is_exact_instance_of::<PyFloat>())
-                })
-            })
+    /// Reads them. `None`: one is no value for what it is, which is the error of who needs that one, or may
+    /// be another one the next time.
+    fn of(settings: &Bound<'_, PyDict>) -> Option<Self> {
+        let stays = |value: Bound<'_, PyAny>| {
+            value.is_none()
+                || value.is_exact_instance_of::<PyBool>()
+                || value.is_exact_instance_of::<PyInt>()
+                || value.is_exact_instance_of::<PyFloat>()
         };
         for key in [
             "sync_request_timeout",
@@ -56,15 +53,15 @@ impl Read {
             "allow_safe_attrs",
             "allow_public_attrs",
         ] {
-            if may_change(key)? {
-                return Ok(None);
+            if !settings.get_item(key).ok()?.is_none_or(stays) {
+                return None;
             }
         }
-        Ok(Some(Self {
-            timeout: timeout(settings)?,
-            folds: folds(settings)?,
-            rules: Arc::new(Rules::read(settings)?),
-        }))
+        Some(Self {
+            timeout: timeout(settings).ok()?,
+            folds: folds(settings).ok()?,
+            rules: Arc::new(Rules::read(settings).ok()?),
+        })
     }
 }
 
@@ -145,11 +142,7 @@ impl Engine {
             }
             (config.settings.bind(py).clone(), config.facts.is_some())
         };
-        let Some(read) = is_shared
-            .then(|| Read::of(&settings))
-            .transpose()?
-            .flatten()
-        else {
+        let Some(read) = is_shared.then(|| Read::of(&settings)).flatten() else {
             return anew(&settings);
         };
         let found = known(&read);

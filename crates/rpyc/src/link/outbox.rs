@@ -69,8 +69,8 @@ impl<B> Default for Outbox<B> {
 }
 
 impl<B: AsRef<[u8]>> Outbox<B> {
-    /// Appends a frame. `unhurried`: nobody waits for it. If many came before it, quickly, and it may wait like them: the moment of the
-    /// last look at the clock.
+    /// Appends a frame. `unhurried`: nobody waits for it. If many came before it, quickly, and it may wait
+    /// like them: the moment of the last look at the clock.
     pub(super) fn push(
         &self,
         frame: Frame<B>,

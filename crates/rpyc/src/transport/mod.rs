@@ -39,6 +39,10 @@ pub type BulkOf<T> = <<T as Transport>::Buffer as BulkBuffer>::Done;
 /// Small frames are put together up to so many bytes: one piece of memory is cheaper to send than many.
 const JOINED: usize = 16 * 1024;
 
+/// With so many frames queued, where in a page the next one comes to lie is nothing to be planned: others
+/// are on their way.
+const FEW: usize = 8;
+
 /// How frames may be put together for a transport and its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packing {
@@ -86,6 +90,7 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
     /// Appends a frame.
     pub fn push(&mut self, frame: Frame<B>, packing: Packing) {
         if packing.pads
+            && self.frames.len() < FEW
             && let Some((before, value)) = frame.first_part()
         {
             let ahead: usize = self.frames.iter().map(Frame::len).sum();
@@ -249,4 +254,36 @@ pub trait Transport: Send + Sync {
 
     /// Ends both directions. Whoever waits in this transport returns.
     fn shutdown(&self);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use rpyc_proto::wire::Writer;
+
+    use super::*;
+
+    /// A peer that takes nothing must not make each frame more expensive than the one before.
+    #[test]
+    fn a_long_queue_is_not_looked_through() {
+        let packing = Packing {
+            joins: true,
+            pads: true,
+        };
+        let mut queue = SendQueue::default();
+        for _ in 0..50 {
+            let mut writer = Writer::new_frame();
+            writer.put_bulk(50_000, vec![1; 50_000]);
+            queue.push(Frame::seal(writer).unwrap(), packing);
+        }
+        let padding = queue.frames.iter().filter(|frame| frame.len() < 1000);
+        assert!((1..=FEW).contains(&padding.count()));
+        assert_eq!(
+            queue
+                .frames
+                .iter()
+                .filter(|frame| frame.len() > 1000)
+                .count(),
+            50
+        );
+    }
 }
