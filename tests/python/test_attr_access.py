@@ -229,7 +229,7 @@ def test_a_setting_that_is_none_fails_where_it_is_needed(rig: Rig) -> None:
     assert root.make("Shapes").bar == 2
     broken = {"exposed_prefix": 5}
     pair = rig.pair(Service(), broken, client_config=broken)
-    pair.client.ping()
+    assert pair.client.sync_request(consts.HANDLE_PING, "echo") == "echo"
     with pytest.raises(TypeError):
         pair.client.root.make("Shapes")
 
