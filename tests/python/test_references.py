@@ -94,6 +94,8 @@ def litter() -> Iterator[None]:
     yield
     gc.set_threshold(*before)
     gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def held(conn: Any) -> int:
