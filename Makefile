@@ -59,8 +59,9 @@ PYTHON_PATH_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async attr
 	exceptions extension_points extensions faults handlers hostile_limits hostile_peers policy_matrix netref own_streams \
 	read_ahead refcount threads vectors_session))
 
-# Builds target/debug/rpyc, too, which the interoperability tests start.
-RUST_TESTS := cargo test --workspace --exclude rpyc-python --features rpyc/tokio,rpyc/tls
+# Builds target/debug/rpyc, too, which the interoperability tests start. Delays between threads are built in, and off
+# unless RPYC_CHAOS is set.
+RUST_TESTS := cargo test --workspace --exclude rpyc-python --features rpyc/tokio,rpyc/tls,rpyc/chaos
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
@@ -129,7 +130,7 @@ public-api: ## the public API of the crate rpyc into crates/rpyc/public-api.txt;
 # machines lack.
 test-rust: $(TOOLS_STAMP) ## the Rust tests, the engine's once more with delays, and models of it under loom
 	$(RUST_TESTS)
-	RPYC_CHAOS=$(SEED):300 cargo test -p rpyc --features chaos --test link --test roles --test stalls --test ends
+	RPYC_CHAOS=$(SEED):300 $(RUST_TESTS) --test link --test roles --test stalls --test ends
 	$(MODELS)
 
 fuzz: $(FUZZ_TARGETS) ## libFuzzer on each check of fuzz/, FUZZ_SECONDS=60 each; needs the nightly toolchain
@@ -176,7 +177,7 @@ counts-update: $(INSTALLED_STAMP) ## record them anew: make counts-update REASON
 	$(call need_counters)
 	@$(BIN)/python benches/counts.py --update "$(REASON)"
 
-# The extension is built for each version, and the Python tests run with it. What makes it faster takes a minute each time.
+# The extension is built for each version, and the Python tests run with it.
 test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other supported versions of Python
 	@tested=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	for version in $(VERSIONS); do \
@@ -193,8 +194,7 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 			rm -rf $$folder; $$python -m venv $$folder; \
 			$$folder/bin/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt; touch $$folder/.tools; }; \
 		rm -rf $$folder/dist; \
-		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --release --target-dir target/versions \
+		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --profile versions --target-dir target/versions \
 			--interpreter $$folder/bin/python --out $$folder/dist; \
 		$$folder/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps $$folder/dist/*.whl; \
 		$$folder/bin/$(PYTEST) tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
