@@ -10,7 +10,7 @@ use rpyc::{ConnectError, Error, Exception, RegistryError};
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// 1: the other side performed the request, and it raised.
-    Remote(Box<Exception>),
+    Remote(Exception),
     /// 2: the command line, an address or an expression makes no sense.
     Usage(String),
     /// 3: there is no connection.

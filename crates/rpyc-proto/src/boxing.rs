@@ -211,15 +211,20 @@ const fn check_depth(depth: usize) -> Result<(), ProtocolError> {
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn take_label<B>(reader: &mut Reader<'_, B>) -> Result<Label, ProtocolError> {
-    let number = match reader.step_into_pair() {
-        Some(number) => number,
-        None => {
-            reader.tuple_of(2, "a boxed value")?;
-            reader.small_int("a label")?
-        }
-    };
+    let start = reader.position();
+    if let Some(label) = reader.step_into_pair().and_then(Label::from_wire) {
+        return Ok(label);
+    }
+    reader.rewind(start);
+    take_unusual_label(reader)
+}
+
+#[cold]
+fn take_unusual_label<B>(reader: &mut Reader<'_, B>) -> Result<Label, ProtocolError> {
+    reader.tuple_of(2, "a boxed value")?;
+    let number = reader.small_int("a label")?;
     Label::from_wire(number).ok_or(ProtocolError::Label(number))
 }
 

@@ -57,7 +57,7 @@ pub fn read_request<M: ObjectModel>(
     let handler = match read_handler(&mut reader) {
         Some(handler) => Ok(handler),
         None => {
-            reader = payload.reader_at(at);
+            reader.rewind(at);
             Err(model.read_plain(&mut reader)?)
         }
     };
@@ -129,16 +129,25 @@ pub fn peek_cancel<B>(payload: &Payload<B>) -> Option<u64> {
 /// The handler, if the next value is the number of one.
 ///
 /// Python finds the handler 1 by the keys True and 1.0 as well, and so do RPyC's peers.
+#[inline]
 fn read_handler<B>(reader: &mut Reader<'_, B>) -> Option<Handler> {
-    let number = match reader.token().ok()? {
+    let number = match reader.immediate() {
+        Some(number) => number,
+        None => read_unusual_handler(reader)?,
+    };
+    Handler::from_wire(number)
+}
+
+#[cold]
+fn read_unusual_handler<B>(reader: &mut Reader<'_, B>) -> Option<i64> {
+    Some(match reader.token().ok()? {
         Token::Int(number) => number,
         Token::Bool(value) => i64::from(value),
         Token::Float(value) if (0.0..256.0).contains(&value) && value == f64::from(value as u8) => {
             i64::from(value as u8)
         }
         _ => return None,
-    };
-    Handler::from_wire(number)
+    })
 }
 
 /// Performs a request.

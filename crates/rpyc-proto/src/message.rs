@@ -79,23 +79,12 @@ impl Message {
     /// # Errors
     /// See [`MessageError`].
     pub fn parse<B>(payload: &Payload<B>) -> Result<Self, MessageError> {
-        let (dialect, kind, mut reader) = Self::parse_kind(payload)?;
+        let mut reader = payload.reader_at(1);
+        let (dialect, kind) = Self::read_kind(payload, &mut reader)?;
         let start = reader.position();
-        let number = match reader.token()? {
-            Token::Int(value) => u64::try_from(value).ok(),
-            Token::Tuple(count) | Token::FrozenSet(count) => {
-                for _ in 0..count {
-                    reader.skip()?;
-                }
-                None
-            }
-            Token::Slice => {
-                for _ in 0..3 {
-                    reader.skip()?;
-                }
-                None
-            }
-            _ => None,
+        let number = match reader.short_int() {
+            Some(value) => u64::try_from(value).ok(),
+            None => read_unusual_number(&mut reader)?,
         };
         let body = reader.position();
         if payload.bulk.first().is_some_and(|(at, _)| *at <= body) {
@@ -124,7 +113,8 @@ impl Message {
         match payload.head.first() {
             None => false,
             Some(&TRIPLE) => {
-                Self::parse_kind(payload).is_ok_and(|(_, kind, _)| kind != MessageKind::Request)
+                let kind = Self::read_kind(payload, &mut payload.reader_at(1));
+                kind.is_ok_and(|(_, kind)| kind != MessageKind::Request)
             }
             Some(&first) => MessageKind::from_wire(i64::from(first))
                 .is_some_and(|kind| kind != MessageKind::Request),
@@ -135,7 +125,8 @@ impl Message {
     /// [`parse`](Self::parse) it, for who looks through many.
     #[inline]
     pub(crate) fn request_body<B>(payload: &Payload<B>) -> Option<Reader<'_, B>> {
-        let (_, kind, mut reader) = Self::parse_kind(payload).ok()?;
+        let mut reader = payload.reader_at(1);
+        let (_, kind) = Self::read_kind(payload, &mut reader).ok()?;
         if kind != MessageKind::Request {
             return None;
         }
@@ -143,25 +134,40 @@ impl Message {
         Some(reader)
     }
 
-    /// Reads up to the sequence number.
-    #[inline]
-    fn parse_kind<B>(
+    /// Reads up to the sequence number, with a reader behind the first byte. It stays where it is: to
+    /// move what was just written is slow.
+    #[inline(always)]
+    fn read_kind<B>(
         payload: &Payload<B>,
-    ) -> Result<(Dialect, MessageKind, Reader<'_, B>), MessageError> {
+        reader: &mut Reader<'_, B>,
+    ) -> Result<(Dialect, MessageKind), MessageError> {
         let first = payload.head.first().copied().unwrap_or(0);
-        if Dialect::of(payload) == Dialect::V5 {
-            let mut reader = payload.reader_at(1);
+        if first == TRIPLE {
             let number = reader.small_int("the kind of a message")?;
             // A number beyond a byte is as wrong as any.
             let shown = u8::try_from(number).unwrap_or(u8::MAX);
             let kind = MessageKind::from_wire(number).ok_or(MessageError::Kind(shown))?;
-            return Ok((Dialect::V5, kind, reader));
+            return Ok((Dialect::V5, kind));
         }
         let kind = MessageKind::from_wire(i64::from(first)).ok_or(MessageError::Kind(first))?;
-        let mut reader = payload.reader_at(1);
         reader.tuple_of(2, "a pair of sequence number and body")?;
-        Ok((Dialect::V6, kind, reader))
+        Ok((Dialect::V6, kind))
     }
+}
+
+/// Reads a sequence number in whatever form. It is nothing that we count in, but for an int.
+#[cold]
+fn read_unusual_number<B>(reader: &mut Reader<'_, B>) -> Result<Option<u64>, DecodeError> {
+    let parts = match reader.token()? {
+        Token::Int(value) => return Ok(u64::try_from(value).ok()),
+        Token::Tuple(count) | Token::FrozenSet(count) => count,
+        Token::Slice => 3,
+        _ => 0,
+    };
+    for _ in 0..parts {
+        reader.skip()?;
+    }
+    Ok(None)
 }
 
 /// The sequence number in its encoding, if it is one that this engine could have given.

@@ -72,7 +72,13 @@ pub(crate) fn write(value: &Value, out: &mut Writer<Bytes>) -> Result<bool, Prot
     Ok(write_at_depth(value, out, 0)?)
 }
 
+#[inline]
 fn read_at_depth(reader: &mut Reader<'_, Bytes>, depth: usize) -> Result<Value, DecodeError> {
+    if depth <= MAX_DEPTH
+        && let Some(value) = reader.short_int()
+    {
+        return Ok(Value::Int(value));
+    }
     let at = reader.position();
     let token = reader.token()?;
     value_of(token, at, reader, depth)
@@ -87,9 +93,12 @@ fn read_item_at_depth(
     if depth > MAX_DEPTH {
         return Err(DecodeError::TooDeep);
     }
+    if let Some(value) = reader.short_int() {
+        push_int(items, value);
+        return Ok(());
+    }
     let at = reader.position();
     match reader.token() {
-        Ok(Token::Int(value)) => push_int(items, value),
         Ok(Token::Tuple(count)) => {
             let own = read_items(reader, count, depth + 1)?;
             push_tuple(items, own);
@@ -102,10 +111,12 @@ fn read_item_at_depth(
 
 // Functions of their own: in one, the compiler would have them share a place on the stack, and the move.
 
+#[inline(never)]
 fn push_int(items: &mut Vec<Value>, value: i64) {
     items.push(Value::Int(value));
 }
 
+#[inline(never)]
 fn push_tuple(items: &mut Vec<Value>, own: Vec<Value>) {
     items.push(Value::Tuple(own));
 }

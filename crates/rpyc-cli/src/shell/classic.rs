@@ -137,5 +137,5 @@ fn raised(traceback: &str) -> Failure {
     let last = traceback.trim_end().lines().last().unwrap_or_default();
     let (class, text) = last.split_once(": ").unwrap_or((last, ""));
     let exception = rpyc::Exception::new(class, text).with_traceback(traceback);
-    Failure::Remote(Box::new(exception))
+    Failure::Remote(exception)
 }

@@ -89,7 +89,7 @@ impl<B: AsRef<[u8]>> Frame<B> {
     ///
     /// # Errors
     /// [`PayloadTooLong`].
-    #[inline]
+    #[inline(always)]
     pub fn seal(writer: Writer<B>) -> Result<Self, PayloadTooLong> {
         let mut bytes = writer.into_payload();
         let length = bytes.len();

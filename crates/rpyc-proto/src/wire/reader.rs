@@ -287,11 +287,10 @@ impl<'a, B> Reader<'a, B> {
     /// `Unexpected` if anything else is there.
     #[inline]
     pub fn small_int(&mut self, expected: &'static str) -> Result<i64, DecodeError> {
-        let at = self.at;
-        if let Some(first @ tag::IMM_FIRST..=tag::IMM_LAST) = self.data.get(at) {
-            self.at += 1;
-            return Ok(i64::from(*first) - tag::IMM_BIAS);
+        if let Some(value) = self.immediate() {
+            return Ok(value);
         }
+        let at = self.at;
         match self.token()? {
             Token::Int(value) => Ok(value),
             Token::Bool(value) => Ok(i64::from(value)),
@@ -303,9 +302,36 @@ impl<'a, B> Reader<'a, B> {
         }
     }
 
+    /// Reads an int that is its own tag, as most small ones are. If anything else is there, nothing was
+    /// read.
+    #[inline(always)]
+    pub fn immediate(&mut self) -> Option<i64> {
+        let first @ tag::IMM_FIRST..=tag::IMM_LAST = *self.data.get(self.at)? else {
+            return None;
+        };
+        self.at += 1;
+        Some(i64::from(first) - tag::IMM_BIAS)
+    }
+
+    /// Reads an int of at most 18 digits, not a negative one, in its usual encoding. If anything else is
+    /// there, nothing was read.
+    #[inline]
+    pub fn short_int(&mut self) -> Option<i64> {
+        if let Some(value) = self.immediate() {
+            return Some(value);
+        }
+        let [tag::INT_L1, length, rest @ ..] = self.data.get(self.at..)? else {
+            return None;
+        };
+        let digits = rest.get(..usize::from(*length))?;
+        let value = short_decimal(digits)?;
+        self.at += 2 + digits.len();
+        Some(value)
+    }
+
     /// Steps over the head of a pair and the small int that comes first, if both have their usual
     /// encodings. If not, nothing was read.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step_into_pair(&mut self) -> Option<i64> {
         let head = self.data.get(self.at..)?.first_chunk()?;
         let &[PAIR, first @ tag::IMM_FIRST..=tag::IMM_LAST] = head else {
@@ -439,15 +465,7 @@ impl<'a, B> Reader<'a, B> {
             return Err(DecodeError::BadInt { at });
         }
         if digits.len() <= SAFE_DIGITS {
-            // The usual one: every id and number of a request.
-            let mut value = 0;
-            for digit in digits {
-                let digit = digit.wrapping_sub(b'0');
-                if digit > 9 {
-                    return Err(DecodeError::BadInt { at });
-                }
-                value = value * 10 + i64::from(digit);
-            }
+            let value = short_decimal(digits).ok_or(DecodeError::BadInt { at })?;
             return Ok(Token::Int(if negative { -value } else { value }));
         }
         if !digits.iter().all(u8::is_ascii_digit) {
@@ -456,4 +474,21 @@ impl<'a, B> Reader<'a, B> {
         let text = core::str::from_utf8(text).map_err(|_| DecodeError::BadInt { at })?;
         Ok(text.parse().map_or(Token::BigInt(text), Token::Int))
     }
+}
+
+/// The number that some digits are, if they are digits, and few enough to fit.
+#[inline]
+fn short_decimal(digits: &[u8]) -> Option<i64> {
+    if digits.is_empty() || digits.len() > SAFE_DIGITS {
+        return None;
+    }
+    let mut value = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(value)
 }

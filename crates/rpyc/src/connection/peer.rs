@@ -92,13 +92,14 @@ impl Peer {
         fill: impl FnOnce(&mut Model<'_>, &mut Writer<Bytes>) -> Result<()>,
     ) -> Request<'_> {
         let seq = self.wire.session().lock().take_seq();
-        let mut out = Writer::new_frame();
-        dispatch::put_request(&mut out, self.dialect(), seq, i64::from(handler.number()));
-        let frame = match over(self, handler) {
-            Some(error) => Err(error),
-            None => fill(&mut Model::new(self), &mut out).and_then(|()| self.seal(out)),
+        let mut request = Request::new(self, handler, seq);
+        let out = &mut request.out;
+        dispatch::put_request(out, self.dialect(), seq, i64::from(handler.number()));
+        request.failed = match over(self, handler) {
+            Some(error) => Some(error),
+            None => fill(&mut Model::new(self), out).err(),
         };
-        Request::new(self, handler, seq, frame)
+        request
     }
 
     /// Gives references to an object of the peer back. They leave within a millisecond, without waiting
@@ -183,14 +184,23 @@ impl Peer {
         out
     }
 
-    #[inline]
-    fn seal(&self, out: Writer<Bytes>) -> Result<Frame<Bytes>> {
-        let frame = Frame::seal(out).map_err(|error| Error::Limit(error.to_string()))?;
-        let compress = self.config.compression
-            && frame.len() > COMPRESSION_THRESHOLD
-            && !self.wire.is_local()
-            && frame.compressible();
-        Ok(if compress { frame.compressed() } else { frame })
+    /// In the caller: a frame that is moved just after it was made is slow to move.
+    #[inline(always)]
+    pub(super) fn seal(&self, out: Writer<Bytes>) -> Result<Frame<Bytes>> {
+        let frame = match Frame::seal(out) {
+            Ok(frame) => frame,
+            Err(error) => return Err(Error::Limit(error.to_string())),
+        };
+        if frame.len() > COMPRESSION_THRESHOLD {
+            return Ok(self.compress(frame));
+        }
+        Ok(frame)
+    }
+
+    #[cold]
+    fn compress(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let pays = self.config.compression && !self.wire.is_local() && frame.compressible();
+        if pays { frame.compressed() } else { frame }
     }
 
     pub(super) fn dialect(&self) -> Dialect {

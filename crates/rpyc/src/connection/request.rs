@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rpyc_proto::consts::Handler;
-use rpyc_proto::wire::frame::Frame;
+use rpyc_proto::wire::Writer;
 
 use super::Peer;
 use super::driver::BlockingDriver;
@@ -25,21 +25,20 @@ pub(crate) struct Request<'a> {
     peer: &'a Arc<Peer>,
     handler: Handler,
     seq: u64,
-    frame: Result<Frame<Bytes>>,
+    pub(super) out: Writer<Bytes>,
+    /// Why it can't be sent.
+    pub(super) failed: Option<Error>,
 }
 
 impl<'a> Request<'a> {
-    pub(super) const fn new(
-        peer: &'a Arc<Peer>,
-        handler: Handler,
-        seq: u64,
-        frame: Result<Frame<Bytes>>,
-    ) -> Self {
+    /// Nothing is written yet.
+    pub(super) fn new(peer: &'a Arc<Peer>, handler: Handler, seq: u64) -> Self {
         Self {
             peer,
             handler,
             seq,
-            frame,
+            out: Writer::new_frame(),
+            failed: None,
         }
     }
 
@@ -52,10 +51,14 @@ impl<'a> Request<'a> {
             peer,
             handler,
             seq,
-            frame,
+            out,
+            failed,
         } = self;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let slot = Slot::blocking(handler);
-        enqueue(peer, seq, frame?, &slot)?;
+        enqueue(peer, seq, out, &slot)?;
         let started = Instant::now();
         let patience = Patience::configured(peer, started);
         wait_for(peer, link, seq, &slot, handler, started, patience)
@@ -64,9 +67,10 @@ impl<'a> Request<'a> {
     /// Sends it, without waiting. If it can't be sent, that is the result.
     pub(crate) fn send(self) -> AsyncResult {
         let slot = Slot::detached(self.handler);
-        let sent = self
-            .frame
-            .and_then(|frame| enqueue(self.peer, self.seq, frame, &slot));
+        let sent = match self.failed {
+            Some(error) => Err(error),
+            None => enqueue(self.peer, self.seq, self.out, &slot),
+        };
         let moment = match sent {
             Ok(moment) => {
                 self.peer.wire.flush_soon();
@@ -87,14 +91,17 @@ impl<'a> Request<'a> {
 fn enqueue(
     peer: &Arc<Peer>,
     seq: u64,
-    frame: Frame<Bytes>,
+    out: Writer<Bytes>,
     slot: &Arc<Slot>,
 ) -> Result<Option<Instant>> {
+    let frame = peer.seal(out)?;
     let begun = {
         let mut session = peer.wire.session().lock();
         session.begin_numbered(seq, Waiter::Slot(Arc::clone(slot)))
     };
-    begun.map_err(|error| Error::Limit(error.to_string()))?;
+    if let Err(error) = begun {
+        return Err(Error::Limit(error.to_string()));
+    }
     let moment = peer.wire.push(frame);
     if let Some(end) = peer.wire.end() {
         // Whoever ended the connection may not have seen the request in the list.

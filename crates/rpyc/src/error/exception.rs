@@ -30,7 +30,11 @@ const VERSION_ATTRIBUTE: &str = "_remote_version";
 /// assert_eq!(error.to_string(), "ValueError: no such channel: 9");
 /// ```
 #[derive(Clone, PartialEq)]
-pub struct Exception {
+pub struct Exception(Box<Raised>);
+
+/// Apart from what points to it: most results are none, and small as long as this is.
+#[derive(Clone, PartialEq)]
+struct Raised {
     module: String,
     name: String,
     args: Vec<Value>,
@@ -50,27 +54,27 @@ impl Exception {
     #[must_use]
     pub fn with_args(class: &str, args: Vec<Value>) -> Self {
         let (module, name) = split(class);
-        Self {
+        Self(Box::new(Raised {
             module: module.to_owned(),
             name: name.to_owned(),
             args,
             attributes: Vec::new(),
             traceback: None,
-        }
+        }))
     }
 
     /// The same with an attribute, which the peer's instance gets too. Names that start with `_` do
     /// not travel.
     #[must_use]
     pub fn with_attribute(mut self, name: impl Into<String>, value: impl IntoValue) -> Self {
-        self.attributes.push((name.into(), value.into_value()));
+        self.0.attributes.push((name.into(), value.into_value()));
         self
     }
 
     /// The same with a traceback, for what was caught elsewhere and is raised here.
     #[must_use]
     pub fn with_traceback(mut self, traceback: impl Into<String>) -> Self {
-        self.traceback = Some(traceback.into());
+        self.0.traceback = Some(traceback.into());
         self
     }
 
@@ -98,10 +102,10 @@ impl Exception {
     /// The dotted name of the class; builtin classes go without their module.
     #[must_use]
     pub fn class(&self) -> String {
-        if self.module == builtins::MODULE {
-            self.name.clone()
+        if self.0.module == builtins::MODULE {
+            self.0.name.clone()
         } else {
-            format!("{}.{}", self.module, self.name)
+            format!("{}.{}", self.0.module, self.0.name)
         }
     }
 
@@ -111,14 +115,14 @@ impl Exception {
     #[must_use]
     pub fn is(&self, class: &str) -> bool {
         let (module, name) = split(class);
-        if self.module == module && self.name == name {
+        if self.0.module == module && self.0.name == name {
             return true;
         }
         if module != builtins::MODULE {
             return false;
         }
-        if self.module == builtins::MODULE {
-            builtins::bases(&self.name).any(|base| base == name)
+        if self.0.module == builtins::MODULE {
+            builtins::bases(&self.0.name).any(|base| base == name)
         } else {
             // Whatever was raised is one.
             name == "BaseException"
@@ -128,35 +132,35 @@ impl Exception {
     /// The arguments.
     #[must_use]
     pub fn args(&self) -> &[Value] {
-        &self.args
+        &self.0.args
     }
 
     /// The attributes that travelled with it.
     #[must_use]
     pub fn attributes(&self) -> &[(String, Value)] {
-        &self.attributes
+        &self.0.attributes
     }
 
     /// An attribute by name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Value> {
-        let found = self.attributes.iter().find(|(known, _)| known == name);
+        let found = self.0.attributes.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value)
     }
 
     /// The traceback in the process that raised it, if that tells it.
     #[must_use]
     pub fn traceback(&self) -> Option<&str> {
-        self.traceback.as_deref()
+        self.0.traceback.as_deref()
     }
 
     /// The text, without the class.
     #[must_use]
     pub fn message(&self) -> String {
-        match self.args.as_slice() {
+        match self.0.args.as_slice() {
             [] => String::new(),
             // As Python has it: a missing key is shown as `repr()` does.
-            [Value::Str(text)] if self.name != "KeyError" => text.clone(),
+            [Value::Str(text)] if self.0.name != "KeyError" => text.clone(),
             [one] => format!("{one:?}"),
             many => format!("{:?}", Value::Tuple(many.to_vec())),
         }
@@ -165,7 +169,7 @@ impl Exception {
     /// What the peer shows as the traceback: the remote one that this came with, or where it was
     /// raised, as far as Rust tells.
     fn traceback_text(&self) -> String {
-        self.traceback.clone().unwrap_or_else(|| {
+        self.0.traceback.clone().unwrap_or_else(|| {
             format!("Traceback (most recent call last):\n  in a method in Rust\n{self}\n")
         })
     }
@@ -181,7 +185,7 @@ impl Exception {
                 args,
                 attributes,
                 traceback,
-            } => Self {
+            } => Self(Box::new(Raised {
                 // What old peers call it.
                 module: match module {
                     "exceptions" => builtins::MODULE.to_owned(),
@@ -194,18 +198,19 @@ impl Exception {
                 },
                 attributes: read_attributes(decode(attributes)?),
                 traceback: (traceback != NO_TRACEBACK).then(|| traceback.to_owned()),
-            },
+            })),
         })
     }
 
     /// Writes the body of an exception message.
     pub(crate) fn write(&self, out: &mut Writer<Bytes>) -> Result<(), ProtocolError> {
-        if self.name == "StopIteration" && self.module == builtins::MODULE {
+        if self.0.name == "StopIteration" && self.0.module == builtins::MODULE {
             Vinegar::StopIteration.write(out);
             return Ok(());
         }
-        let args = self.args.iter().map(plain).collect::<Vec<_>>();
+        let args = self.0.args.iter().map(plain).collect::<Vec<_>>();
         let attributes = self
+            .0
             .attributes
             .iter()
             .filter(|(name, _)| !name.starts_with('_'))
@@ -216,8 +221,8 @@ impl Exception {
             )])
             .collect();
         Vinegar::Exception {
-            module: &self.module,
-            name: &self.name,
+            module: &self.0.module,
+            name: &self.0.name,
             args: &encode(&Value::Tuple(args))?,
             attributes: &encode(&Value::Tuple(attributes))?,
             traceback: &self.traceback_text(),
@@ -243,7 +248,7 @@ impl fmt::Display for Exception {
 impl fmt::Debug for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)?;
-        match &self.traceback {
+        match &self.0.traceback {
             Some(traceback) => write!(f, "\n\n========= Remote Traceback =========\n{traceback}"),
             None => Ok(()),
         }

@@ -27,7 +27,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The peer performed it, and it raised.
-    Remote(Box<Exception>),
+    Remote(Exception),
     /// No answer came in time. The peer is told, and does not begin it if it understands and has not yet;
     /// else it may still perform it.
     TimedOut(Box<TimedOut>),
@@ -159,7 +159,7 @@ impl fmt::Display for ConnectionLost {
 
 impl From<Exception> for Error {
     fn from(exception: Exception) -> Self {
-        Self::Remote(Box::new(exception))
+        Self::Remote(exception)
     }
 }
 
@@ -181,7 +181,7 @@ impl From<Error> for Exception {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::Remote(exception) => *exception,
+            Error::Remote(exception) => exception,
             Error::TimedOut(_) => Self::new("TimeoutError", text),
             Error::ConnectionLost(_) => Self::new("EOFError", text),
             Error::Conversion(_) => Self::type_error(text),
