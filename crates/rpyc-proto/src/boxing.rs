@@ -173,16 +173,26 @@ fn take_local<M: ObjectModel>(
     model: &mut M,
     reader: &mut Reader<'_, M::Bulk>,
 ) -> Result<M::Value, M::Error> {
+    let id = IdPack::read(reader).map_err(ProtocolError::from)?;
+    model.local(id)
+}
+
+/// As [`take_local`], for an item.
+fn take_local_item<M: ObjectModel>(
+    model: &mut M,
+    reader: &mut Reader<'_, M::Bulk>,
+    items: &mut Vec<M::Value>,
+) -> Result<(), M::Error> {
     let start = reader.position();
     // The bytes that we once sent ourselves need no second look.
     if let Some(encoded) = reader.step_over_id() {
-        if let Some(value) = model.known_local(encoded) {
-            return Ok(value);
+        if model.push_known_local(encoded, items) {
+            return Ok(());
         }
         reader.rewind(start);
     }
-    let id = IdPack::read(reader).map_err(ProtocolError::from)?;
-    model.local(id)
+    items.push(take_local(model, reader)?);
+    Ok(())
 }
 
 fn take_items<M: ObjectModel>(
@@ -196,6 +206,7 @@ fn take_items<M: ObjectModel>(
             check_depth(depth + 1)?;
             match take_label(reader)? {
                 Label::Value => model.read_item(reader, items)?,
+                Label::LocalRef => take_local_item(model, reader, items)?,
                 label => items.push(take_content(model, reader, label, depth + 1)?),
             }
             Ok(())

@@ -90,11 +90,16 @@ pub trait ObjectModel {
         out: &mut Writer<Self::Bulk>,
     ) -> Result<(), Self::Error>;
 
-    /// The object of ours that was exported under exactly this encoded id, if there is one. A quick look
-    /// before [`local`](Self::local), which understands other encodings, too.
-    fn known_local(&mut self, encoded: &[u8]) -> Option<Self::Value> {
-        let _ = encoded;
-        None
+    /// Appends the object of ours that was exported under exactly this encoded id to `items`, if there is
+    /// one, and tells whether there is. A quick look before [`local`](Self::local), which understands
+    /// other encodings, too.
+    fn push_known_local(
+        &mut self,
+        encoded: &[u8],
+        items: &mut alloc::vec::Vec<Self::Value>,
+    ) -> bool {
+        let _ = (encoded, items);
+        false
     }
 
     /// The object of ours that the peer names.

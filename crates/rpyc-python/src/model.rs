@@ -176,11 +176,11 @@ impl<'py> ObjectModel for PyModel<'_, 'py> {
         Ok(())
     }
 
-    fn known_local(&mut self, encoded: &[u8]) -> Option<Self::Value> {
+    fn push_known_local(&mut self, encoded: &[u8], items: &mut Vec<Self::Value>) -> bool {
         let exports = self.engine().exports.lock();
-        exports
-            .get(encoded)
-            .map(|entry| entry.object.bind(self.py()).clone())
+        let entry = exports.get(encoded);
+        items.extend(entry.map(|entry| entry.object.bind(self.py()).clone()));
+        entry.is_some()
     }
 
     fn local(&mut self, id: IdPack<'_>) -> Result<Self::Value, Raised> {

@@ -75,6 +75,7 @@ impl Args {
 
     /// Starts taking the arguments out by the names of parameters.
     #[must_use]
+    #[inline]
     pub fn bind(self, function: &'static str) -> Parameters {
         Parameters {
             function,
@@ -198,6 +199,7 @@ impl Parameters {
     ///
     /// # Errors
     /// As those of `take` and of [`finish`](Self::finish).
+    #[inline]
     pub fn take_all<T>(
         mut self,
         take: impl FnOnce(&mut Self) -> Result<T, Exception>,

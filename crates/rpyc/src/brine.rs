@@ -94,14 +94,18 @@ fn read_item_at_depth(
         return Err(DecodeError::TooDeep);
     }
     if let Some(value) = reader.short_int() {
-        push_int(items, value);
+        push_made(items, value, Value::Int);
         return Ok(());
     }
     let at = reader.position();
     match reader.token() {
         Ok(Token::Tuple(count)) => {
-            let own = read_items(reader, count, depth + 1)?;
-            push_tuple(items, own);
+            push_made(items, Vec::new(), Value::Tuple);
+            if let Some(Value::Tuple(own)) = items.last_mut() {
+                reader.items_into(own, count, |reader, items| {
+                    read_item_at_depth(reader, items, depth + 1)
+                })?;
+            }
         }
         Ok(token) => items.push(value_of(token, at, reader, depth)?),
         Err(error) => return Err(error),
@@ -109,16 +113,10 @@ fn read_item_at_depth(
     Ok(())
 }
 
-// Functions of their own: in one, the compiler would have them share a place on the stack, and the move.
-
-#[inline(never)]
-fn push_int(items: &mut Vec<Value>, value: i64) {
-    items.push(Value::Int(value));
-}
-
-#[inline(never)]
-fn push_tuple(items: &mut Vec<Value>, own: Vec<Value>) {
-    items.push(Value::Tuple(own));
+/// Appends a value that is made where it stays. `push` makes it elsewhere first, for the case that there is
+/// no room.
+fn push_made<T>(items: &mut Vec<Value>, content: T, make: fn(T) -> Value) {
+    items.extend(std::iter::once(content).map(make));
 }
 
 fn read_items(

@@ -350,13 +350,29 @@ impl<'a, B> Reader<'a, B> {
     pub fn items<T, E>(
         &mut self,
         count: usize,
-        mut read: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), E>,
+        read: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), E>,
     ) -> Result<Vec<T>, E> {
-        let mut items = Vec::with_capacity(count.min(FIRST_ITEMS));
-        for _ in 0..count {
-            read(self, &mut items)?;
-        }
+        let mut items = Vec::new();
+        self.items_into(&mut items, count, read)?;
         Ok(items)
+    }
+
+    /// As [`items`](Self::items), into a vector that is there.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    #[inline]
+    pub fn items_into<T, E>(
+        &mut self,
+        items: &mut Vec<T>,
+        count: usize,
+        mut read: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        items.reserve_exact(count.min(FIRST_ITEMS));
+        for _ in 0..count {
+            read(self, items)?;
+        }
+        Ok(())
     }
 
     #[inline]

@@ -54,7 +54,7 @@ impl From<Error> for Stop {
 
 impl From<ProtocolError> for Stop {
     fn from(error: ProtocolError) -> Self {
-        Error::Protocol(error).into()
+        Error::from(error).into()
     }
 }
 
@@ -158,9 +158,11 @@ impl ObjectModel for Model<'_> {
         Ok(())
     }
 
-    fn known_local(&mut self, encoded: &[u8]) -> Option<Value> {
+    fn push_known_local(&mut self, encoded: &[u8], items: &mut Vec<Value>) -> bool {
         let table = self.peer.exports.lock();
-        table.get(encoded).map(|entry| entry.object.clone())
+        let entry = table.get(encoded);
+        items.extend(entry.map(|entry| entry.object.clone()));
+        entry.is_some()
     }
 
     fn local(&mut self, id: IdPack<'_>) -> Result<Value, Stop> {

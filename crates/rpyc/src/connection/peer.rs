@@ -178,6 +178,7 @@ impl Peer {
         Ok(())
     }
 
+    #[inline(always)]
     fn start(&self, kind: MessageKind, seq: &[u8]) -> Writer<Bytes> {
         let mut out = Writer::new_frame();
         message::put_head(&mut out, self.dialect(), kind, seq);

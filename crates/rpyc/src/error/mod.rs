@@ -36,7 +36,7 @@ pub enum Error {
     /// A value is not what was expected.
     Conversion(ConversionError),
     /// The request can't be sent, or the answer makes no sense.
-    Protocol(ProtocolError),
+    Protocol(Box<ProtocolError>),
     /// A limit of the configuration is reached; nothing was sent.
     Limit(String),
     /// A blocking wait was tried where it would stop others: inside an async runtime.
@@ -171,7 +171,7 @@ impl From<ConversionError> for Error {
 
 impl From<ProtocolError> for Error {
     fn from(error: ProtocolError) -> Self {
-        Self::Protocol(error)
+        Self::Protocol(Box::new(error))
     }
 }
 

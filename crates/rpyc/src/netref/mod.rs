@@ -20,7 +20,7 @@ pub use iter::NetrefIter;
 pub use operators::{Comparison, Operator, Unary};
 pub(crate) use release::Netrefs;
 
-use crate::args::{Args, IntoArgs};
+use crate::args::IntoArgs;
 use crate::connection::model::Model;
 use crate::connection::{Connection, Peer, Request};
 use crate::convert::{FromValue, IntoValue};
@@ -135,8 +135,7 @@ impl Netref {
     /// # Errors
     /// See [`Error`]; whatever it raises.
     pub fn call(&self, args: impl IntoArgs) -> Result<Value> {
-        let (request, _kept) = self.call_request(Handler::Call, None, args);
-        request.wait()
+        self.calling(Handler::Call, None, args, Request::wait)
     }
 
     /// Calls a method, in one round trip.
@@ -144,8 +143,7 @@ impl Netref {
     /// # Errors
     /// As [`call`](Self::call).
     pub fn call_method(&self, name: &str, args: impl IntoArgs) -> Result<Value> {
-        let (request, _kept) = self.call_request(Handler::CallAttr, Some(name), args);
-        request.wait()
+        self.calling(Handler::CallAttr, Some(name), args, Request::wait)
     }
 
     /// As [`call`](Self::call), without waiting.
@@ -153,20 +151,17 @@ impl Netref {
     /// Calls that follow each other quickly leave together, within a millisecond. A program that ends
     /// by [`std::process::exit`] meanwhile loses them: close the connection, or drop it, before.
     pub fn call_async(&self, args: impl IntoArgs) -> AsyncResult {
-        let (request, _kept) = self.call_request(Handler::Call, None, args);
-        request.send()
+        self.calling(Handler::Call, None, args, Request::send)
     }
 
     /// As [`call_method`](Self::call_method), without waiting.
     pub fn call_method_async(&self, name: &str, args: impl IntoArgs) -> AsyncResult {
-        let (request, _kept) = self.call_request(Handler::CallAttr, Some(name), args);
-        request.send()
+        self.calling(Handler::CallAttr, Some(name), args, Request::send)
     }
 
     /// As [`attr`](Self::attr), without waiting.
     pub fn attr_async(&self, name: &str) -> AsyncResult {
-        let (request, _kept) = self.request(Handler::GetAttr, Args::new((name,)));
-        request.send()
+        self.asking(Handler::GetAttr, (name,), Request::send)
     }
 
     /// `repr()` of the object.
@@ -252,44 +247,47 @@ impl Netref {
 
     /// Performs a request on the object with further arguments.
     fn ask(&self, handler: Handler, args: impl IntoArgs) -> Result<Value> {
-        let (request, _kept) = self.request(handler, args.into_args());
-        request.wait()
+        self.asking(handler, args, Request::wait)
     }
 
     fn ask_as<T: FromValue>(&self, handler: Handler, args: impl IntoArgs) -> Result<T> {
         Ok(self.ask(handler, args)?.extract()?)
     }
 
-    /// A request on the object, and what must live until it is sent.
-    fn request(&self, handler: Handler, args: Args) -> (Request<'_>, Vec<Value>) {
-        let (positional, _) = args.into_parts();
-        let request = self.0.peer.request(handler, |model, out| {
+    /// Writes a request on the object and hands it to `send`. What was written into it lives until then.
+    fn asking<'a, T>(
+        &'a self,
+        handler: Handler,
+        args: impl IntoArgs,
+        send: impl FnOnce(Request<'a>) -> T,
+    ) -> T {
+        let (positional, _) = args.into_args().into_parts();
+        send(self.0.peer.request(handler, |model, out| {
             dispatch::put_target(out, self.id().as_bytes(), positional.len());
             put_each(model, out, &positional)
-        });
-        (request, positional)
+        }))
     }
 
-    /// A call of the object, or of its method, and what must live until it is sent.
-    fn call_request(
-        &self,
+    /// As [`asking`](Self::asking), for a call of the object, or of its method.
+    fn calling<'a, T>(
+        &'a self,
         handler: Handler,
         method: Option<&str>,
         args: impl IntoArgs,
-    ) -> (Request<'_>, [Value; 2]) {
+        send: impl FnOnce(Request<'a>) -> T,
+    ) -> T {
         let (positional, keywords) = args.into_args().into_parts();
         let pairs = keywords
             .into_iter()
             .map(|(name, value)| Value::Tuple(vec![Value::Str(name), value]));
         let values = [Value::Tuple(positional), Value::Tuple(pairs.collect())];
-        let request = self.0.peer.request(handler, |model, out| {
+        send(self.0.peer.request(handler, |model, out| {
             dispatch::put_target(out, self.id().as_bytes(), 2 + usize::from(method.is_some()));
             if let Some(name) = method {
                 dispatch::put_boxed_with(out, |out| out.put_str(name));
             }
             put_each(model, out, &values)
-        });
-        (request, values)
+        }))
     }
 
     /// The id pack by value, as some requests take it.
