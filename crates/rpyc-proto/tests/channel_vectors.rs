@@ -153,7 +153,7 @@ fn a_mutated_stream_never_breaks_the_deframer() {
     let frames = [
         bytes_of(&frame(b"small")),
         bytes_of(&frame(&[3; 5_000]).compressed()),
-        bytes_of(&Frame::seal(large).unwrap()),
+        bytes_of(large.seal().unwrap()),
         bytes_of(&frame(b"last")),
     ];
     let stream = frames.concat();
@@ -190,7 +190,7 @@ fn a_mutated_stream_never_breaks_the_deframer() {
 fn frame(payload: &[u8]) -> Frame<Vec<u8>> {
     let mut writer = Writer::new_frame();
     writer.put_raw(payload);
-    Frame::seal(writer).unwrap()
+    writer.seal().unwrap().take()
 }
 
 fn bytes_of(frame: &Frame<Vec<u8>>) -> Vec<u8> {

@@ -25,7 +25,6 @@ use rpyc_proto::consts::{Handler, Label, MessageKind};
 use rpyc_proto::dispatch;
 use rpyc_proto::message::{self, Dialect};
 use rpyc_proto::wire::Writer;
-use rpyc_proto::wire::frame::Frame;
 use service::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
@@ -94,7 +93,7 @@ impl Flood {
             }
             Self::Empty => {}
         }
-        Frame::seal(out).unwrap().contiguous().unwrap().to_vec()
+        out.seal().unwrap().contiguous().unwrap().to_vec()
     }
 
     /// Sends until the other end has gone, and takes whatever comes.

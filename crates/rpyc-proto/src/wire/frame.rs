@@ -10,8 +10,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::Payload;
 use super::zlib::{self, InflateError};
-use super::{Payload, Writer};
 
 /// Bytes before the body.
 pub const HEADER: usize = 5;
@@ -77,38 +77,30 @@ impl fmt::Display for PayloadTooLong {
 
 impl core::error::Error for PayloadTooLong {}
 
-/// A frame on its way out: header, payload and trailer, bulk parts held apart.
+/// A frame on its way out: header, payload and trailer, bulk parts held apart. A
+/// [`Writer`](super::Writer) makes it.
+///
+/// It stays where it was written, and whoever queues it copies it if it is small: to move what was
+/// just written is slow.
 #[derive(Debug)]
 pub struct Frame<B> {
-    bytes: Payload<B>,
-    length: usize,
+    pub(super) bytes: Payload<B>,
 }
 
 impl<B: AsRef<[u8]>> Frame<B> {
-    /// Completes what [`Writer::new_frame`] started. The body is sent plain.
-    ///
-    /// # Errors
-    /// [`PayloadTooLong`].
-    #[inline(always)]
-    pub fn seal(writer: Writer<B>) -> Result<Self, PayloadTooLong> {
-        let mut bytes = writer.into_payload();
-        let length = bytes.len();
-        let body = length.saturating_sub(HEADER);
-        let header = header(body, false).ok_or(PayloadTooLong)?;
-        if let Some(room) = bytes.head.first_chunk_mut::<HEADER>() {
-            *room = header;
+    /// The frame, to be kept elsewhere.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let nothing = Payload::plain(Vec::new());
+        Self {
+            bytes: core::mem::replace(&mut self.bytes, nothing),
         }
-        bytes.head.push(TRAILER);
-        Ok(Self {
-            bytes,
-            length: length + 1,
-        })
     }
 
     /// The same frame with a compressed body, if that makes it shorter.
     #[must_use]
     pub fn compressed(self) -> Self {
-        let total = self.length - HEADER - 1;
+        let total = self.len() - HEADER - 1;
         // All pieces together, less the header at the start and the trailer at the end.
         let (mut skip, mut left) = (HEADER, total);
         let pieces = self.pieces().map(|piece| {
@@ -129,10 +121,8 @@ impl<B: AsRef<[u8]>> Frame<B> {
             *room = header;
         }
         head.push(TRAILER);
-        let length = head.len();
         Self {
             bytes: Payload::plain(head),
-            length,
         }
     }
 
@@ -160,8 +150,9 @@ impl<B: AsRef<[u8]>> Frame<B> {
 
     /// The length in bytes, header and trailer included.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.length
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// A frame is never empty.
@@ -173,25 +164,21 @@ impl<B: AsRef<[u8]>> Frame<B> {
     /// Appends another frame, if both are in one piece and have at most `limit` bytes together. Tells
     /// whether it did. What results is several frames in a row: bytes to send, and no more.
     pub fn join(&mut self, next: &Self, limit: usize) -> bool {
-        let length = self.length + next.length;
         let (true, Some(bytes)) = (self.bytes.bulk.is_empty(), next.contiguous()) else {
             return false;
         };
-        if length > limit {
+        if self.bytes.head.len() + bytes.len() > limit {
             return false;
         }
         self.bytes.head.extend_from_slice(bytes);
-        self.length = length;
         true
     }
 
     /// `count` frames without a body, in a row. They mean nothing, and are passed over.
     #[must_use]
     pub fn empty(count: usize) -> Self {
-        let head = EMPTY.repeat(count);
         Self {
-            length: head.len(),
-            bytes: Payload::plain(head),
+            bytes: Payload::plain(EMPTY.repeat(count)),
         }
     }
 
@@ -226,6 +213,12 @@ impl<B: AsRef<[u8]>> Frame<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Writer;
+
+    fn sealed(mut writer: Writer<Vec<u8>>) -> Frame<Vec<u8>> {
+        let frame = writer.seal().unwrap_or_else(|error| panic!("{error}"));
+        frame.take()
+    }
 
     /// A frame around one value of these parts.
     fn frame(parts: &[&[u8]]) -> Frame<Vec<u8>> {
@@ -233,7 +226,7 @@ mod tests {
         let mut writer = Writer::new_frame();
         writer.put_byte(1);
         writer.put_bulk(value.len(), value);
-        Frame::seal(writer).unwrap_or_else(|error| panic!("{error}"))
+        sealed(writer)
     }
 
     fn noise(len: usize) -> Vec<u8> {
@@ -252,7 +245,7 @@ mod tests {
         let small = |text: &str| {
             let mut writer = Writer::<Vec<u8>>::new_frame();
             writer.put_str(text);
-            Frame::seal(writer).unwrap_or_else(|error| panic!("{error}"))
+            sealed(writer)
         };
         let mut all = small("first");
         assert!(all.join(&small("second"), 64));
@@ -275,13 +268,8 @@ mod tests {
         assert_eq!(bytes, EMPTY.repeat(3));
         assert_eq!(empty.len(), bytes.len());
         assert_eq!(empty.first_part(), None);
-        let one: Vec<u8> = Frame::<Vec<u8>>::seal(Writer::new_frame())
-            .iter()
-            .flat_map(Frame::pieces)
-            .flatten()
-            .copied()
-            .collect();
-        assert_eq!(one, EMPTY);
+        let one = sealed(Writer::new_frame());
+        assert_eq!(one.contiguous(), Some(&EMPTY[..]));
         let data = noise(50_000);
         let large = frame(&[&data]);
         let (before, part) = large.first_part().unwrap_or_default();

@@ -5,15 +5,13 @@
 
 use alloc::vec::Vec;
 
-use thin_vec::ThinVec;
-
+use super::frame::{self, Frame, HEADER, PayloadTooLong, TRAILER};
 use super::{BULK_MIN, Payload, tag};
 
 /// A push encoder of brine values, with bulk parts held apart.
 #[derive(Debug)]
 pub struct Writer<B = ()> {
-    head: Vec<u8>,
-    bulk: ThinVec<(usize, B)>,
+    frame: Frame<B>,
 }
 
 /// A place in a [`Writer`] to roll back to.
@@ -34,54 +32,73 @@ impl<B> Writer<B> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            head: Vec::with_capacity(128),
-            bulk: ThinVec::new(),
+            frame: Frame {
+                bytes: Payload::plain(Vec::with_capacity(128)),
+            },
         }
     }
 
-    /// A writer that starts a frame: room for the header is left, see
-    /// [`Frame::seal`](super::frame::Frame::seal).
+    /// A writer that starts a frame: room for the header is left, see [`seal`](Self::seal).
     #[must_use]
     pub fn new_frame() -> Self {
         let mut writer = Self::new();
-        writer.put_raw(&[0; super::frame::HEADER]);
+        writer.put_raw(&[0; HEADER]);
         writer
+    }
+
+    /// Completes the frame that [`new_frame`](Self::new_frame) started. The body is sent plain.
+    ///
+    /// # Errors
+    /// [`PayloadTooLong`].
+    #[inline]
+    pub fn seal(&mut self) -> Result<&mut Frame<B>, PayloadTooLong>
+    where
+        B: AsRef<[u8]>,
+    {
+        let body = self.frame.len().saturating_sub(HEADER);
+        let header = frame::header(body, false).ok_or(PayloadTooLong)?;
+        let head = &mut self.frame.bytes.head;
+        if let Some(room) = head.first_chunk_mut::<HEADER>() {
+            *room = header;
+        }
+        head.push(TRAILER);
+        Ok(&mut self.frame)
     }
 
     /// The payload written so far.
     #[must_use]
     pub fn into_payload(self) -> Payload<B> {
-        Payload {
-            head: self.head,
-            bulk: self.bulk,
-            cut: false,
-        }
+        self.frame.bytes
     }
 
     /// The place reached.
     #[must_use]
     pub fn mark(&self) -> Mark {
         Mark {
-            head: self.head.len(),
-            bulk: self.bulk.len(),
+            head: self.frame.bytes.head.len(),
+            bulk: self.frame.bytes.bulk.len(),
         }
     }
 
     /// Forgets what was written since `mark`.
     pub fn rollback(&mut self, mark: Mark) {
-        self.head.truncate(mark.head);
-        self.bulk.truncate(mark.bulk);
+        self.frame.bytes.head.truncate(mark.head);
+        self.frame.bytes.bulk.truncate(mark.bulk);
     }
 
     /// Rolls back, and returns what was written since the mark.
     pub fn split_off(&mut self, mark: Mark) -> Payload<B> {
-        let start = mark.head.min(self.head.len());
-        let mut bulk = self.bulk.split_off(mark.bulk.min(self.bulk.len()));
+        let start = mark.head.min(self.frame.bytes.head.len());
+        let mut bulk = self
+            .frame
+            .bytes
+            .bulk
+            .split_off(mark.bulk.min(self.frame.bytes.bulk.len()));
         for (position, _) in &mut bulk {
             *position -= start;
         }
         Payload {
-            head: self.head.split_off(start),
+            head: self.frame.bytes.head.split_off(start),
             bulk,
             cut: false,
         }
@@ -89,12 +106,12 @@ impl<B> Writer<B> {
 
     /// Bytes that are encoded already.
     pub fn put_raw(&mut self, encoded: &[u8]) {
-        self.head.extend_from_slice(encoded);
+        self.frame.bytes.head.extend_from_slice(encoded);
     }
 
     /// A single byte, such as a message's kind.
     pub fn put_byte(&mut self, byte: u8) {
-        self.head.push(byte);
+        self.frame.bytes.head.push(byte);
     }
 
     /// `None`.
@@ -167,7 +184,10 @@ impl<B> Writer<B> {
     pub fn put_bulk(&mut self, len: usize, part: B) {
         debug_assert!(len >= BULK_MIN);
         self.put_len(len, tag::STR_L1, tag::STR_L4);
-        self.bulk.push((self.head.len(), part));
+        self.frame
+            .bytes
+            .bulk
+            .push((self.frame.bytes.head.len(), part));
     }
 
     /// Text.
@@ -201,7 +221,7 @@ impl<B> Writer<B> {
 
     fn put_len(&mut self, len: usize, short: u8, long: u8) {
         if let Ok(len) = u8::try_from(len) {
-            self.head.extend_from_slice(&[short, len]);
+            self.frame.bytes.head.extend_from_slice(&[short, len]);
         } else {
             self.put_byte(long);
             // Longer values are refused where the frame is made: its length has 32 bits too.

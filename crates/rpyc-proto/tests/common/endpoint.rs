@@ -9,7 +9,6 @@ use rpyc_proto::limits::Limits;
 use rpyc_proto::message;
 use rpyc_proto::session::{Event, Session};
 use rpyc_proto::vinegar::Vinegar;
-use rpyc_proto::wire::frame::Frame;
 use rpyc_proto::wire::{Deframer, Payload, Writer};
 
 use super::object::{Failure, Model, Value};
@@ -150,8 +149,8 @@ impl Endpoint {
         dispatch::dispatch(&mut self.model, request)
     }
 
-    fn send(&mut self, out: Writer<Vec<u8>>) {
-        let frame = Frame::seal(out).unwrap();
+    fn send(&mut self, mut out: Writer<Vec<u8>>) {
+        let frame = out.seal().unwrap();
         frame
             .pieces()
             .for_each(|piece| self.outgoing.extend_from_slice(piece));

@@ -92,14 +92,25 @@ impl Engine {
     }
 
     /// Completes a frame and queues it.
-    pub(crate) fn push(&self, link: &PyLink, out: Writer<PyBulk>) -> PyResult<()> {
-        link.push(seal(out, self.compress.get().copied())?);
+    pub(crate) fn push(&self, link: &PyLink, mut out: Writer<PyBulk>) -> PyResult<()> {
+        let frame = seal(&mut out)?;
+        match self.compress.get() {
+            Some(threshold) if frame.len() > threshold + 6 => {
+                let frame = frame.take();
+                // It can take long, and other threads are not to wait for it.
+                let mut frame = Python::attach(|py| py.detach(|| compressed(frame)));
+                link.push(&mut frame);
+            }
+            _ => {
+                link.push(frame);
+            }
+        }
         Ok(())
     }
 
     /// The same for a small one that no call waits for.
-    pub(crate) fn push_unhurried(&self, link: &PyLink, out: Writer<PyBulk>) -> PyResult<()> {
-        let frame = seal(out, None)?;
+    pub(crate) fn push_unhurried(&self, link: &PyLink, mut out: Writer<PyBulk>) -> PyResult<()> {
+        let frame = seal(&mut out)?;
         if self.bound.get().is_some() {
             // The threads at both ends are occupied until it is answered.
             link.push(frame);
@@ -110,20 +121,16 @@ impl Engine {
     }
 }
 
-/// Completes a frame. Compresses it where that pays.
-fn seal(out: Writer<PyBulk>, compress: Option<usize>) -> PyResult<Frame<PyBulk>> {
-    let frame = Frame::seal(out).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok(match compress {
-        // It can take long, and other threads are not to wait for it.
-        Some(threshold) if frame.len() > threshold + 6 => Python::attach(|py| {
-            py.detach(|| {
-                if frame.compressible() {
-                    frame.compressed()
-                } else {
-                    frame
-                }
-            })
-        }),
-        _ => frame,
-    })
+fn seal(out: &mut Writer<PyBulk>) -> PyResult<&mut Frame<PyBulk>> {
+    out.seal()
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Compresses a frame where that pays.
+fn compressed(frame: Frame<PyBulk>) -> Frame<PyBulk> {
+    if frame.compressible() {
+        frame.compressed()
+    } else {
+        frame
+    }
 }

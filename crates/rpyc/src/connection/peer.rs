@@ -12,7 +12,6 @@ use rpyc_proto::exports::Exports;
 use rpyc_proto::id::IdPack;
 use rpyc_proto::message::{self, Dialect};
 use rpyc_proto::wire::Writer;
-use rpyc_proto::wire::frame::Frame;
 
 use super::Connection;
 use super::cancel::GivenUp;
@@ -25,6 +24,7 @@ use crate::error::{ConnectionLost, Error, Exception, Result};
 use crate::link::{Deadlines, End, EndCause};
 use crate::netref::Netrefs;
 use crate::object::Object;
+use crate::sync::Instant;
 use crate::value::Value;
 use crate::waiter::{Outcome, Waiter};
 
@@ -138,7 +138,7 @@ impl Peer {
         let handler = i64::from(handler.number());
         dispatch::put_request(&mut out, self.dialect(), seq, handler);
         fill(&mut out);
-        if let Ok(frame) = Frame::seal(out) {
+        if let Ok(frame) = out.seal() {
             self.wire.push_unhurried(frame);
         }
     }
@@ -148,7 +148,7 @@ impl Peer {
         self.forget_request(seq);
         let mut out = self.start(MessageKind::Reply, seq);
         dispatch::put_boxed_with(&mut out, Writer::put_none);
-        if let Ok(frame) = Frame::seal(out) {
+        if let Ok(frame) = out.seal() {
             self.wire.push_unhurried(frame);
         }
     }
@@ -165,16 +165,16 @@ impl Peer {
         };
         let mut out = self.start(MessageKind::Exception, seq);
         let written = exception.write(&mut out);
-        let frame = written.map_err(Error::from).and_then(|()| self.seal(out));
-        if let Ok(frame) = frame {
-            self.wire.push(frame);
+        if written.is_ok() {
+            // What is too long for a frame has no other answer.
+            let _ = self.push(&mut out);
         }
     }
 
     fn push_reply(self: &Arc<Self>, seq: &[u8], value: &Value) -> Result<()> {
         let mut out = self.start(MessageKind::Reply, seq);
         boxing::put_boxed(&mut Model::new(self), &mut out, value).map_err(Stop::into_error)?;
-        self.wire.push(self.seal(out)?);
+        self.push(&mut out)?;
         Ok(())
     }
 
@@ -185,23 +185,20 @@ impl Peer {
         out
     }
 
-    /// In the caller: a frame that is moved just after it was made is slow to move.
-    #[inline(always)]
-    pub(super) fn seal(&self, out: Writer<Bytes>) -> Result<Frame<Bytes>> {
-        let frame = match Frame::seal(out) {
+    /// Completes a message and queues it. Where a look at the clock can be saved: a moment just before.
+    pub(super) fn push(&self, out: &mut Writer<Bytes>) -> Result<Option<Instant>> {
+        let frame = match out.seal() {
             Ok(frame) => frame,
             Err(error) => return Err(Error::Limit(error.to_string())),
         };
-        if frame.len() > COMPRESSION_THRESHOLD {
-            return Ok(self.compress(frame));
+        if frame.len() > COMPRESSION_THRESHOLD
+            && self.config.compression
+            && !self.wire.is_local()
+            && frame.compressible()
+        {
+            return Ok(self.wire.push(&mut frame.take().compressed()));
         }
-        Ok(frame)
-    }
-
-    #[cold]
-    fn compress(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let pays = self.config.compression && !self.wire.is_local() && frame.compressible();
-        if pays { frame.compressed() } else { frame }
+        Ok(self.wire.push(frame))
     }
 
     pub(super) fn dialect(&self) -> Dialect {

@@ -43,33 +43,29 @@ impl<'a> Request<'a> {
     }
 
     /// Sends it and blocks until its answer is there, for as long as the configuration says.
-    pub(crate) fn wait(self) -> Result<Value> {
+    pub(crate) fn wait(mut self) -> Result<Value> {
         let Some(link) = self.peer.wire.link() else {
             return self.send().wait();
         };
-        let Self {
-            peer,
-            handler,
-            seq,
-            out,
-            failed,
-        } = self;
-        if let Some(error) = failed {
+        if let Some(error) = self.failed {
             return Err(error);
         }
+        let Self {
+            peer, handler, seq, ..
+        } = self;
         let slot = Slot::blocking(handler);
-        enqueue(peer, seq, out, &slot)?;
+        enqueue(peer, seq, &mut self.out, &slot)?;
         let started = Instant::now();
         let patience = Patience::configured(peer, started);
         wait_for(peer, link, seq, &slot, handler, started, patience)
     }
 
     /// Sends it, without waiting. If it can't be sent, that is the result.
-    pub(crate) fn send(self) -> AsyncResult {
+    pub(crate) fn send(mut self) -> AsyncResult {
         let slot = Slot::detached(self.handler);
         let sent = match self.failed {
             Some(error) => Err(error),
-            None => enqueue(self.peer, self.seq, self.out, &slot),
+            None => enqueue(self.peer, self.seq, &mut self.out, &slot),
         };
         let moment = match sent {
             Ok(moment) => {
@@ -91,10 +87,9 @@ impl<'a> Request<'a> {
 fn enqueue(
     peer: &Arc<Peer>,
     seq: u64,
-    out: Writer<Bytes>,
+    out: &mut Writer<Bytes>,
     slot: &Arc<Slot>,
 ) -> Result<Option<Instant>> {
-    let frame = peer.seal(out)?;
     let begun = {
         let mut session = peer.wire.session().lock();
         session.begin_numbered(seq, Waiter::Slot(Arc::clone(slot)))
@@ -102,14 +97,17 @@ fn enqueue(
     if let Err(error) = begun {
         return Err(Error::Limit(error.to_string()));
     }
-    let moment = peer.wire.push(frame);
-    if let Some(end) = peer.wire.end() {
+    let pushed = peer.push(out);
+    let end = peer.wire.end();
+    if pushed.is_err() || end.is_some() {
         // Whoever ended the connection may not have seen the request in the list.
         let waiter = peer.wire.session().lock().cancel(seq);
         drop(waiter);
-        return Err(peer.lost(name_of(slot.handler()), &end));
     }
-    Ok(moment)
+    match end {
+        Some(end) => Err(peer.lost(name_of(slot.handler()), &end)),
+        None => pushed,
+    }
 }
 
 /// Until when an answer is waited for, and what says so.

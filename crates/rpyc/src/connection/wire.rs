@@ -47,7 +47,7 @@ impl Wire {
 
     /// Queues a frame. Where a look at the clock can be saved: a moment just before, by less than a
     /// millisecond as long as the courier gets to run.
-    pub(crate) fn push(&self, frame: Frame<Bytes>) -> Option<Instant> {
+    pub(crate) fn push(&self, frame: &mut Frame<Bytes>) -> Option<Instant> {
         match self {
             Self::Blocking(link) => link.push(frame),
             #[cfg(feature = "tokio")]
@@ -68,7 +68,7 @@ impl Wire {
     }
 
     /// Queues a frame that nobody waits for.
-    pub(crate) fn push_unhurried(&self, frame: Frame<Bytes>) {
+    pub(crate) fn push_unhurried(&self, frame: &mut Frame<Bytes>) {
         match self {
             Self::Blocking(link) => link.push_unhurried(frame),
             // All that is queued leaves at its task's next turn.

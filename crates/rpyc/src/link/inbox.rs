@@ -160,7 +160,6 @@ impl<B: BulkBuffer<Done: AsRef<[u8]>>> Inbox<B> {
 mod tests {
     use bytes::Bytes;
     use rpyc_proto::wire::Writer;
-    use rpyc_proto::wire::frame::Frame;
 
     use super::*;
     use crate::brine::BytesBuffer;
@@ -198,7 +197,7 @@ mod tests {
         for value in &values {
             writer.put_bulk(value.len(), value.clone());
         }
-        let frame = Frame::seal(writer).unwrap();
+        let frame = writer.seal().unwrap();
         let bytes: Vec<u8> = frame.pieces().flatten().copied().collect();
         let two = [bytes.as_slice(), &FRAME].concat();
         let ways: [fn(usize) -> bool; 3] = [|_| true, |_| false, |turn| turn % 3 != 0];

@@ -73,14 +73,12 @@ impl<B: AsRef<[u8]>> Outbox<B> {
     /// like them: the moment of the last look at the clock.
     pub(super) fn push(
         &self,
-        frame: Frame<B>,
+        frame: &mut Frame<B>,
         packing: Packing,
         unhurried: bool,
     ) -> Option<Instant> {
         let mut state = self.state.lock();
         if state.closed {
-            drop(state);
-            drop(frame);
             return None;
         }
         state.unhurried = unhurried && (state.unhurried || state.queue.frames.is_empty());
@@ -317,26 +315,29 @@ mod tests {
         pads: false,
     };
 
+    fn frame() -> Frame<Vec<u8>> {
+        Writer::new_frame().seal().unwrap().take()
+    }
+
     #[test]
     fn a_frame_that_somebody_waits_for_takes_the_others_along() {
         let outbox = Outbox::<Vec<u8>>::default();
-        let frame = || Frame::seal(Writer::new_frame()).unwrap();
         let due = || {
             let due = outbox.due();
             drop(std::mem::take(&mut outbox.state.lock().queue));
             due
         };
         for _ in 0..STREAK {
-            outbox.push(frame(), JOINED, true);
+            outbox.push(&mut frame(), JOINED, true);
             assert_eq!(due(), Due::Now);
         }
-        outbox.push(frame(), JOINED, true);
+        outbox.push(&mut frame(), JOINED, true);
         assert_eq!(due(), Due::SoonIfWatched);
-        outbox.push(frame(), JOINED, true);
-        outbox.push(frame(), JOINED, false);
+        outbox.push(&mut frame(), JOINED, true);
+        outbox.push(&mut frame(), JOINED, false);
         assert_eq!(due(), Due::Now);
-        outbox.push(frame(), JOINED, false);
-        outbox.push(frame(), JOINED, true);
+        outbox.push(&mut frame(), JOINED, false);
+        outbox.push(&mut frame(), JOINED, true);
         assert_eq!(due(), Due::Now);
     }
 
@@ -344,7 +345,6 @@ mod tests {
     #[test]
     fn a_sender_may_leave_what_waits_but_not_what_is_wanted() {
         type Want = fn(&Outbox<Vec<u8>>) -> bool;
-        let frame = || Frame::seal(Writer::new_frame()).unwrap();
         let wants: [Want; 3] = [
             |_| false,
             |outbox| outbox.begin().is_none(),
@@ -352,11 +352,11 @@ mod tests {
         ];
         for want in wants {
             let outbox = Outbox::<Vec<u8>>::default();
-            outbox.push(frame(), JOINED, false);
+            outbox.push(&mut frame(), JOINED, false);
             let mut sender = outbox.begin().unwrap();
             assert!(sender.refill());
             sender.queue().frames.clear();
-            outbox.push(frame(), JOINED, false);
+            outbox.push(&mut frame(), JOINED, false);
             let wanted = want(&outbox);
             assert_eq!(sender.refill_if_wanted(), wanted);
             drop(sender);
@@ -373,8 +373,7 @@ mod tests {
         pace.watched = Some(late::generation());
         assert_eq!(pace.due(false, now), Due::Soon);
         outbox.state.lock().pace = pace;
-        let frame = Frame::seal(Writer::new_frame()).unwrap();
-        assert_eq!(outbox.push(frame, JOINED, false), Some(now));
+        assert_eq!(outbox.push(&mut frame(), JOINED, false), Some(now));
         assert_eq!(outbox.due(), Due::Soon);
         let mut sender = outbox.begin().unwrap();
         assert!(sender.refill());

@@ -14,16 +14,16 @@ use crate::sync::{Instant, Ordering};
 use crate::transport::{BulkOf, Packing, Received, Transport};
 
 impl<T: Transport, W> Link<T, W> {
-    /// Appends a frame to the outbox without sending it: it leaves with the next one, or before the
+    /// Appends a frame to the outbox, which takes it or copies it, without sending it: it leaves with the next one, or before the
     /// next wait. Where many follow each other quickly, and it may wait for company as [`is_due`](Self::is_due)
     /// says: a moment just before, without a look at the clock.
-    pub fn push(&self, frame: Frame<BulkOf<T>>) -> Option<Instant> {
+    pub fn push(&self, frame: &mut Frame<BulkOf<T>>) -> Option<Instant> {
         self.exit.outbox.push(frame, self.packing(), false)
     }
 
     /// As [`push`](Self::push), for a frame that nobody waits for: the release of a reference, the answer
     /// to one.
-    pub fn push_unhurried(&self, frame: Frame<BulkOf<T>>) {
+    pub fn push_unhurried(&self, frame: &mut Frame<BulkOf<T>>) {
         self.exit.outbox.push(frame, self.packing(), true);
     }
 

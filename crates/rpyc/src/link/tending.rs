@@ -126,7 +126,7 @@ impl<T: Transport, W> Link<T, W> {
     /// Sends a sign of life, if it can leave without waiting and nothing else is about to.
     pub fn show_life(&self) {
         if !self.exit.outbox.is_busy() {
-            self.push(Frame::empty(1));
+            self.push(&mut Frame::empty(1));
             self.flush_now();
         }
     }

@@ -67,11 +67,9 @@ impl RuntimeWire {
     }
 
     /// Queues a frame. The task sends it at its next turn, together with what else is queued.
-    pub(crate) fn push(&self, frame: Frame<Bytes>) {
+    pub(crate) fn push(&self, frame: &mut Frame<Bytes>) {
         let mut outbox = self.outbox.lock();
         if outbox.closed {
-            drop(outbox);
-            drop(frame);
             return;
         }
         outbox.bytes += frame.len();
@@ -94,7 +92,7 @@ impl RuntimeWire {
 
     /// Queues a sign of life: an empty frame.
     pub(super) fn show_life(&self) {
-        self.push(Frame::empty(1));
+        self.push(&mut Frame::empty(1));
     }
 
     pub(crate) fn end(&self) -> Option<Arc<End>> {

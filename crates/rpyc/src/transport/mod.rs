@@ -87,8 +87,8 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         }
     }
 
-    /// Appends a frame.
-    pub fn push(&mut self, frame: Frame<B>, packing: Packing) {
+    /// Appends a frame: takes it, or copies it.
+    pub fn push(&mut self, frame: &mut Frame<B>, packing: Packing) {
         if packing.pads
             && self.frames.len() < FEW
             && let Some((before, value)) = frame.first_part()
@@ -102,11 +102,11 @@ impl<B: AsRef<[u8]>> SendQueue<B> {
         }
         if packing.joins
             && let Some(last) = self.frames.back_mut()
-            && last.join(&frame, JOINED)
+            && last.join(frame, JOINED)
         {
             return;
         }
-        self.frames.push_back(frame);
+        self.frames.push_back(frame.take());
     }
 
     /// Changes whenever bytes leave: the frames that are left, and how much of the first has left.
@@ -273,7 +273,7 @@ mod tests {
         for _ in 0..50 {
             let mut writer = Writer::new_frame();
             writer.put_bulk(50_000, vec![1; 50_000]);
-            queue.push(Frame::seal(writer).unwrap(), packing);
+            queue.push(writer.seal().unwrap(), packing);
         }
         let padding = queue.frames.iter().filter(|frame| frame.len() < 1000);
         assert!((1..=FEW).contains(&padding.count()));

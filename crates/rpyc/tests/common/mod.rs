@@ -20,7 +20,6 @@ use rpyc_proto::consts::MessageKind;
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message;
 use rpyc_proto::session::Event;
-use rpyc_proto::wire::frame::Frame;
 use rpyc_proto::wire::{BULK_MIN, Payload, Reader, Token, Writer};
 
 /// More than any test needs; a test that takes longer hangs.
@@ -253,7 +252,7 @@ impl<T: Wire> Face<T> {
         out.put_tuple(2);
         out.put_int(number);
         put_bytes(&mut out, bytes);
-        self.link.push(Frame::seal(out).unwrap());
+        self.link.push(out.seal().unwrap());
     }
 
     fn answer(&mut self, seq: &[u8], bytes: &[u8]) -> Result<(), Stop> {
@@ -261,7 +260,7 @@ impl<T: Wire> Face<T> {
         message::put_head(&mut out, message::Dialect::V6, MessageKind::Reply, seq);
         put_bytes(&mut out, bytes);
         let link = Arc::clone(&self.link);
-        link.push(Frame::seal(out).unwrap());
+        link.push(out.seal().unwrap());
         link.flush(self, None)
     }
 }

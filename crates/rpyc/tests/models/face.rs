@@ -9,7 +9,6 @@ use rpyc_proto::consts::MessageKind;
 use rpyc_proto::limits::Limits;
 use rpyc_proto::message::{self, Dialect};
 use rpyc_proto::session::Event;
-use rpyc_proto::wire::frame::Frame;
 use rpyc_proto::wire::{Payload, Writer};
 
 use crate::wire::{Wire, ask};
@@ -110,7 +109,7 @@ impl Face {
         let mut out = Writer::new_frame();
         message::put_numbered_head(&mut out, Dialect::V6, kind, seq);
         out.put_int(number);
-        self.link.push(Frame::seal(out).unwrap());
+        self.link.push(out.seal().unwrap());
     }
 }
 
