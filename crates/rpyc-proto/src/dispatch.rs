@@ -1,5 +1,6 @@
 //! The handlers, for any model.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::boxing;
@@ -34,8 +35,8 @@ pub fn put_boxed_with<B>(out: &mut Writer<B>, put: impl FnOnce(&mut Writer<B>)) 
 /// A request that was read up to its arguments.
 #[derive(Debug)]
 pub struct Request<V> {
-    /// The handler, or what came instead of one.
-    pub handler: Result<Handler, V>,
+    /// The handler, or what came instead of one: apart, since nothing ever does.
+    pub handler: Result<Handler, Box<V>>,
     /// The unboxed arguments.
     pub args: Vec<V>,
 }
@@ -58,7 +59,7 @@ pub fn read_request<M: ObjectModel>(
         Some(handler) => Ok(handler),
         None => {
             reader.rewind(at);
-            Err(model.read_plain(&mut reader)?)
+            Err(Box::new(model.read_plain(&mut reader)?))
         }
     };
     let args = boxing::take_args(model, &mut reader)?;
@@ -129,7 +130,7 @@ pub fn peek_cancel<B>(payload: &Payload<B>) -> Option<u64> {
 /// The handler, if the next value is the number of one.
 ///
 /// Python finds the handler 1 by the keys True and 1.0 as well, and so do RPyC's peers.
-#[inline]
+#[inline(always)]
 fn read_handler<B>(reader: &mut Reader<'_, B>) -> Option<Handler> {
     let number = match reader.immediate() {
         Some(number) => number,
@@ -160,7 +161,7 @@ pub fn dispatch<M: Operations>(
 ) -> Result<M::Value, M::Error> {
     let handler = request
         .handler
-        .map_err(|other| model.unknown_handler(other))?;
+        .map_err(|other| model.unknown_handler(*other))?;
     let given = request.args.len();
     let mut args = request.args.into_iter();
     // A `let .. else` per shape keeps each handler on one line.

@@ -169,10 +169,9 @@ impl Parameters {
     /// # Errors
     /// `TypeError`: it is given twice or of another type.
     pub fn optional<T: FromValue>(&mut self, name: &str) -> Result<Option<T>, Exception> {
-        let positional = self.positional.get_mut(self.taken).map(std::mem::take);
+        let positional = self.positional.get_mut(self.taken);
         self.taken += 1;
         let keyword = self.keywords.iter().position(|(known, _)| known == name);
-        let keyword = keyword.map(|index| self.keywords.swap_remove(index).1);
         let value = match (positional, keyword) {
             (Some(_), Some(_)) => {
                 return Err(Exception::type_error(format!(
@@ -180,7 +179,8 @@ impl Parameters {
                     self.function
                 )));
             }
-            (Some(value), None) | (None, Some(value)) => value,
+            (Some(value), None) => std::mem::take(value),
+            (None, Some(index)) => self.keywords.swap_remove(index).1,
             (None, None) => return Ok(None),
         };
         T::from_value(value).map(Some).map_err(|error| {

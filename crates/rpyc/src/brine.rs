@@ -94,13 +94,13 @@ fn read_item_at_depth(
         return Err(DecodeError::TooDeep);
     }
     if let Some(value) = reader.short_int() {
-        push_made(items, value, Value::Int);
+        push_made(items, || Value::Int(value));
         return Ok(());
     }
     let at = reader.position();
     match reader.token() {
         Ok(Token::Tuple(count)) => {
-            push_made(items, Vec::new(), Value::Tuple);
+            push_made(items, || Value::Tuple(Vec::new()));
             if let Some(Value::Tuple(own)) = items.last_mut() {
                 reader.items_into(own, count, |reader, items| {
                     read_item_at_depth(reader, items, depth + 1)
@@ -115,8 +115,8 @@ fn read_item_at_depth(
 
 /// Appends a value that is made where it stays. `push` makes it elsewhere first, for the case that there is
 /// no room.
-fn push_made<T>(items: &mut Vec<Value>, content: T, make: fn(T) -> Value) {
-    items.extend(std::iter::once(content).map(make));
+pub(crate) fn push_made(items: &mut Vec<Value>, make: impl FnMut() -> Value) {
+    items.resize_with(items.len() + 1, make);
 }
 
 fn read_items(

@@ -160,9 +160,14 @@ impl ObjectModel for Model<'_> {
 
     fn push_known_local(&mut self, encoded: &[u8], items: &mut Vec<Value>) -> bool {
         let table = self.peer.exports.lock();
-        let entry = table.get(encoded);
-        items.extend(entry.map(|entry| entry.object.clone()));
-        entry.is_some()
+        let Some(entry) = table.get(encoded) else {
+            return false;
+        };
+        match &entry.object {
+            Value::Object(object) => brine::push_made(items, || Value::Object(Arc::clone(object))),
+            other => items.push(other.clone()),
+        }
+        true
     }
 
     fn local(&mut self, id: IdPack<'_>) -> Result<Value, Stop> {

@@ -156,12 +156,12 @@ impl Peer {
     /// Queues the answer to a request, which is done with.
     pub(crate) fn reply(self: &Arc<Self>, seq: &[u8], outcome: Result<Value, Exception>) {
         self.forget_request(seq);
-        let exception = match outcome {
-            Ok(value) => match self.push_reply(seq, &value) {
-                Ok(()) => return,
-                Err(error) => error.into(),
-            },
-            Err(exception) => exception,
+        let failed = match &outcome {
+            Ok(value) => self.push_reply(seq, value).err().map(Exception::from),
+            Err(_) => None,
+        };
+        let Some(exception) = failed.or_else(|| outcome.err()) else {
+            return;
         };
         let mut out = self.start(MessageKind::Exception, seq);
         let written = exception.write(&mut out);
