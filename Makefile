@@ -23,8 +23,7 @@ PYTEST := pytest -q -n 3
 SEED ?= 1
 SECONDS ?= 1200
 # The models are built with locks of their own, so apart from everything else.
-MODELS := CARGO_PROFILE_DEV_OPT_LEVEL=2 RUSTFLAGS='--cfg loom' \
-	cargo test -p rpyc --test models --target-dir target/loom
+MODELS := RUSTFLAGS='--cfg loom' cargo test --profile models -p rpyc --test models --target-dir target/loom
 
 # What touches memory in every way that the extension does.
 ASAN_TESTS := $(addprefix tests/python/test_, $(addsuffix .py, async batch brine connection exceptions faults fuzz \
