@@ -35,7 +35,7 @@ pub fn put_boxed_with<B>(out: &mut Writer<B>, put: impl FnOnce(&mut Writer<B>)) 
 /// A request that was read up to its arguments.
 #[derive(Debug)]
 pub struct Request<V> {
-    /// The handler, or what came instead of one: apart, since nothing ever does.
+    /// The handler, or what came instead of one: apart, because that is rare.
     pub handler: Result<Handler, Box<V>>,
     /// The unboxed arguments.
     pub args: Vec<V>,
