@@ -70,7 +70,8 @@ SHELL := /bin/sh
 .PHONY: help venv rival build demo lint deny public-api test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
 # Long, and about the engine and the rules, which no version of Python changes: run with one version only.
-ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, fault_matrix heartbeat hostile_limits parity policy_matrix ssh stress))
+ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, coalescing fault_matrix heartbeat hostile_limits hostile_streams parity \
+	policy_matrix registry ssh stress))
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
@@ -191,7 +192,7 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 		echo "test-versions: $$python"; \
 		[ -e $$folder/.tools ] || { \
 			rm -rf $$folder; $$python -m venv $$folder; \
-			$$folder/bin/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt; touch $$folder/.tools; }; \
+			$$folder/bin/python -m pip install $(PIP_FLAGS) -r requirements-test.txt; touch $$folder/.tools; }; \
 		rm -rf $$folder/dist; \
 		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --profile versions --target-dir target/versions \
 			--interpreter $$folder/bin/python --out $$folder/dist; \
@@ -225,7 +226,7 @@ clean: ## remove everything that the other targets made
 	rm -rf target dist build bench-results $(VENV) $(RIVAL) $(RIVAL)-5 $(RIVAL)-4 $(BENCH_VENV) .pytest_cache .mypy_cache .ruff_cache
 	find benches crates examples python tests -name __pycache__ -prune -exec rm -rf {} +
 
-$(TOOLS_STAMP): requirements-dev.txt
+$(TOOLS_STAMP): requirements-dev.txt requirements-test.txt
 	$(call new_venv,$(VENV))
 	@echo "installing the tools of requirements-dev.txt into $(VENV)"
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt
