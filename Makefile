@@ -70,8 +70,7 @@ SHELL := /bin/sh
 .PHONY: help venv rival build demo lint deny public-api test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
 # Long, and about the engine and the rules, which no version of Python changes: run with one version only.
-ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, coalescing fault_matrix heartbeat hostile_limits hostile_streams parity \
-	policy_matrix registry ssh stress))
+ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, fault_matrix heartbeat hostile_limits parity policy_matrix ssh stress))
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13

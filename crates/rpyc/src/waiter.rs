@@ -110,12 +110,7 @@ impl Slot {
             drop(state);
             return Some(Notice { callback, outcome });
         }
-        // Nearly always there was none: to move that out would be to move as much.
-        let before = match &state.outcome {
-            None => None,
-            Some(_) => state.outcome.take(),
-        };
-        state.outcome = Some(outcome);
+        let before = state.outcome.replace(outcome);
         let waker = state.waker.take();
         self.ready.store(true, Ordering::Release);
         drop(state);

@@ -226,3 +226,32 @@ fn no_answer_waits_behind_an_object_that_is_dropped_slowly() {
     client.close();
     serving.join().unwrap().unwrap();
 }
+
+/// Nothing of it is sent, neither as a request nor as an answer, and the connection goes on.
+#[test]
+fn a_message_that_no_frame_can_hold_is_refused() {
+    // A gibibyte that nobody writes to, five times.
+    let large = bytes::Bytes::from(vec![0; 1 << 30]);
+    let many = move || Value::Tuple(vec![Value::Bytes(large.clone()); 5]);
+    let (ours, theirs) = (many.clone(), many);
+    let give = move |wanted: bool| if wanted { theirs() } else { Value::None };
+    let Value::Object(root) = rpyc::function(give) else {
+        panic!("a function is an object");
+    };
+    let (a, b) = Connection::pair(None, Some(root)).unwrap();
+    let server = b.serve_in_thread().unwrap();
+    let root = a.root().unwrap();
+
+    let refused = root.call((ours(),)).unwrap_err();
+    assert!(
+        matches!(&refused, rpyc::Error::Limit(text) if text.contains("4 GiB")),
+        "{refused:?}"
+    );
+    let refused = root.call_async((ours(),)).wait().unwrap_err();
+    assert!(matches!(refused, rpyc::Error::Limit(_)), "{refused:?}");
+    let refused = root.call((true,)).unwrap_err();
+    assert!(refused.to_string().contains("4 GiB"), "{refused}");
+    assert!(root.call((false,)).unwrap().is_none());
+    a.close();
+    server.join().unwrap().unwrap();
+}

@@ -88,17 +88,14 @@ impl<B> Writer<B> {
 
     /// Rolls back, and returns what was written since the mark.
     pub fn split_off(&mut self, mark: Mark) -> Payload<B> {
-        let start = mark.head.min(self.frame.bytes.head.len());
-        let mut bulk = self
-            .frame
-            .bytes
-            .bulk
-            .split_off(mark.bulk.min(self.frame.bytes.bulk.len()));
+        let Payload { head, bulk, .. } = &mut self.frame.bytes;
+        let start = mark.head.min(head.len());
+        let mut bulk = bulk.split_off(mark.bulk.min(bulk.len()));
         for (position, _) in &mut bulk {
             *position -= start;
         }
         Payload {
-            head: self.frame.bytes.head.split_off(start),
+            head: head.split_off(start),
             bulk,
             cut: false,
         }
@@ -184,10 +181,8 @@ impl<B> Writer<B> {
     pub fn put_bulk(&mut self, len: usize, part: B) {
         debug_assert!(len >= BULK_MIN);
         self.put_len(len, tag::STR_L1, tag::STR_L4);
-        self.frame
-            .bytes
-            .bulk
-            .push((self.frame.bytes.head.len(), part));
+        let Payload { head, bulk, .. } = &mut self.frame.bytes;
+        bulk.push((head.len(), part));
     }
 
     /// Text.
