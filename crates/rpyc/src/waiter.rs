@@ -110,7 +110,12 @@ impl Slot {
             drop(state);
             return Some(Notice { callback, outcome });
         }
-        let before = state.outcome.replace(outcome);
+        // Nearly always there was none, and to move that out would be to move as much.
+        let before = match &state.outcome {
+            None => None,
+            Some(_) => state.outcome.take(),
+        };
+        state.outcome = Some(outcome);
         let waker = state.waker.take();
         self.ready.store(true, Ordering::Release);
         drop(state);
