@@ -28,7 +28,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             limits: Limits::default(),
             compression: true,
-            busy_poll: Duration::from_micros(200),
+            busy_poll: Duration::from_micros(500),
             heartbeat: None,
         }
     }
@@ -57,10 +57,10 @@ impl Config {
         self
     }
 
-    /// For how long a wait asks a socket again and again before it sleeps: 200 microseconds by
-    /// default, 1 millisecond at most, zero for never. It does so only while messages come that
-    /// quickly, and not while others want the cores. Where there is one core, it is given away before
-    /// each look.
+    /// For how long a wait asks a socket again and again before it sleeps: 500 microseconds by
+    /// default, 1 millisecond at most, zero for never. It does so only while messages come within
+    /// half of that, and not while others want the cores. The core is given away now and then, and
+    /// where there is but one, before each look.
     #[must_use]
     pub const fn busy_poll(mut self, budget: Duration) -> Self {
         self.busy_poll = budget;

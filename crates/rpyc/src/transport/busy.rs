@@ -7,25 +7,30 @@
 //! come. That pays if they do come within the budget and if nobody else wants the core, so:
 //!
 //! * *Recent waits decide.* A wait polls only if the last few waits, polled or not, were about that
-//!   short. A poll that used up its budget in vain lets the next waits sleep at once: 4 of them, 8
-//!   after another miss, and so on up to 1024. So a peer that is quiet costs one budget, and an idle
-//!   connection nothing.
-//!   A new connection begins as if it had had such waits, if the last poll in the process was not in
-//!   vain.
+//!   short. A poll in vain lets the next wait sleep at once, another one the next two, and so on up
+//!   to 1024; half as many after every two polls that paid. In vain is a poll that used up its
+//!   budget, and one whose bytes came late in it, as from a peer that takes its time. So a peer that
+//!   is quiet costs one budget, and an idle connection nothing. A single poll in vain says little:
+//!   where waking takes long, sleeping instead of the next one would bring the next delay.
+//!   A new connection begins as if it had had short waits, if the last poll in the process paid.
+//! * *The budget is long* beside a short call, because that call is not all that a wait lasts. If the
+//!   peer sleeps, the wait takes its wake-up as well, and if both sleep, two; one takes 5 us on bare
+//!   metal, and from 50 us to more than 200 us in a virtual machine, by the minute. A budget below
+//!   that would never bring anything, and both sides would go on sleeping for ever.
 //! * *Contention ends it.* Before polling begins, and now and then, the kernel is asked for how long
 //!   it has kept the thread waiting for a core: for little of the time. Besides, who polls reads the
-//!   clock each time round. A gap between two readings means that the core was given to somebody else
-//!   meanwhile, and two of them are contention. Then nothing is polled on this socket for 5 ms,
-//!   twice as long each time it happens again, up to a second.
-//! * *One core is given away* before each look: if the peer is on this machine it could not run
-//!   otherwise. Handing the core over costs less than to sleep and to be woken, and whoever else wants
-//!   it shows in the clock's gaps. The set of cores that the thread may use is looked up now and then,
-//!   and a quota of the container counts.
+//!   clock each time round. A gap between two readings means that somebody else had the core
+//!   meanwhile: another thread, or another virtual machine. After two of them the kernel is asked
+//!   which. Nobody needs to be asked if the core was given away and came back a time slice later. If
+//!   other threads want the core, nothing is polled on this socket for 10 ms, twice as long each time
+//!   it happens again before many polls paid, up to a second.
+//! * *The core is given away* before the first look, and now and then: the peer may wait for this
+//!   very core, as the scheduler likes to put two threads that wake each other together, and it could
+//!   not run otherwise. Handing the core over costs less than to sleep and to be woken; and once two
+//!   threads want one core, the scheduler puts them apart. A single core is given away before each
+//!   look. The set of cores that the thread may use is looked up now and then, and a quota of the
+//!   container counts.
 //! * *Few poll:* of all threads of a process one fewer than there are cores, or the only one.
-//!
-//! The budget is long beside a short call, because that call is not all that a wait lasts. If both
-//! sides sleep, a wait takes two wake-ups, and one takes up to 60 us in a virtual machine. A budget
-//! below that would never bring anything, and both sides would go on sleeping for ever.
 //!
 //! All of it is about speed only. A poll is as good as a wait that brought nothing; signals and
 //! shutdowns are seen at the latest when the budget is used up.
@@ -35,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::cores::{Cores, allowed_cores, cores};
+use super::cores::{Cores, allowed_cores, cores, lost_core};
 
 /// The longest budget: beyond it a sleep costs less than it delays.
 const MAX_BUDGET: Duration = Duration::from_millis(1);
@@ -43,24 +48,30 @@ const MAX_BUDGET: Duration = Duration::from_millis(1);
 const WARM: u32 = 2;
 /// A wait that slept is short if it took up to this many budgets: waking up is a part of it.
 const SLEPT_BUDGETS: u32 = 2;
-/// Waits that sleep after a first miss, and the most after many.
-const SKIP: (u32, u32) = (4, 1024);
-/// So many hits in a row make up for the misses before.
-const FORGIVEN: u32 = 64;
-/// The clock stands still for so long only if the core was given to somebody else.
+/// A poll is in vain if it brought something after more than this part of the budget.
+const LATE: u32 = 2;
+/// Waits that sleep after a first poll in vain, and the most after many.
+const SKIP: (u32, u32) = (1, 1024);
+/// So many polls that paid make up for one in vain.
+const FORGIVEN: u32 = 2;
+/// The core is given away once in so many looks: that takes longer than to look.
+const LOOKS: u32 = 8;
+/// Giving the core away takes so long only if another thread computes on it.
+const SLICE: Duration = Duration::from_millis(1);
+/// The clock stands still for so long only if somebody else had the core.
 const GAP: Duration = Duration::from_micros(200);
 /// Two gaps within this time are contention.
 const GAP_MEMORY: Duration = Duration::from_millis(100);
 /// How long contention forbids polling: at first, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// In a pause, only one of so many waits looks whether it is over.
 const UNWATCHED: u32 = 64;
-/// What calm for so long says about contention before: nothing of interest any more.
-const CALM: Duration = Duration::from_millis(50);
+/// After so many polls that paid, contention before is of no interest any more.
+const CALM: u32 = 256;
 /// After so many polls the state of the machine is looked up again: that takes some microseconds.
 const LOOK_UP_EVERY: u32 = 256;
-/// Whether the last poll of the process brought something.
-static LAST_WAS_HIT: AtomicBool = AtomicBool::new(false);
+/// Whether the last poll of the process paid.
+static LAST_PAID: AtomicBool = AtomicBool::new(false);
 
 /// Threads of this process that poll right now.
 static POLLING: AtomicU32 = AtomicU32::new(0);
@@ -74,7 +85,7 @@ pub fn forget_polling_threads() {
 #[derive(Debug)]
 pub(super) struct BusyPoll {
     budget: Duration,
-    /// Locked for a few instructions, by the one thread that reads.
+    /// Locked by the one thread that reads, for a few instructions or a look at the machine.
     history: Mutex<History>,
 }
 
@@ -82,11 +93,13 @@ pub(super) struct BusyPoll {
 struct History {
     /// Short waits in a row.
     short: u32,
-    /// Hits in a row.
+    /// Polls that paid since one was in vain, or since they made up for one.
     hits: u32,
+    /// Polls that paid since the last pause.
+    calm: u32,
     /// Waits that are still to sleep at once.
     skip: u32,
-    /// Waits that will sleep after the next miss.
+    /// Waits that will sleep after the next poll in vain.
     next_skip: u32,
     last_gap: Option<Instant>,
     /// When the last pause ends, or has ended.
@@ -104,7 +117,7 @@ impl BusyPoll {
     /// Polling with this budget for each wait; zero: none.
     pub(super) fn new(budget: Duration) -> Self {
         let mut history = History::new();
-        if LAST_WAS_HIT.load(Ordering::Relaxed) {
+        if LAST_PAID.load(Ordering::Relaxed) {
             history.short = WARM;
         }
         Self {
@@ -115,36 +128,31 @@ impl BusyPoll {
 
     /// Begins a wait of at most `timeout`.
     pub(super) fn begin(&self, timeout: Option<Duration>) -> Wait<'_> {
+        let mut wait = Wait {
+            busy: self,
+            started: None,
+            polling: None,
+        };
         let budget = timeout.map_or(self.budget, |timeout| timeout.min(self.budget));
         if budget.is_zero() {
-            return Wait {
-                busy: self,
-                started: None,
-                polling: None,
-            };
+            return wait;
         }
         let mut history = self.history.lock();
         if history.unwatched > 0 {
             history.unwatched -= 1;
-            return Wait {
-                busy: self,
-                started: None,
-                polling: None,
-            };
+            return wait;
         }
         let now = Instant::now();
-        let polls = history.may_poll(now, cores) && claim();
-        let shares = history.shares;
-        drop(history);
-        Wait {
-            busy: self,
-            started: Some(now),
-            polling: polls.then_some(Polling {
+        wait.started = Some(now);
+        if history.may_poll(now, cores) && claim() {
+            wait.polling = Some(Polling {
                 last: now,
                 end: now + budget,
-                shares,
-            }),
+                until_given: 0,
+                between: if history.shares { 0 } else { LOOKS - 1 },
+            });
         }
+        wait
     }
 }
 
@@ -161,8 +169,10 @@ pub(super) struct Wait<'a> {
 struct Polling {
     last: Instant,
     end: Instant,
-    /// The core is given away before each look.
-    shares: bool,
+    /// Looks until the core is given away.
+    until_given: u32,
+    /// Looks between two times.
+    between: u32,
 }
 
 impl Wait<'_> {
@@ -176,15 +186,21 @@ impl Wait<'_> {
         polling.last = now;
         let over = now >= polling.end;
         if gap {
-            self.busy.history.lock().note_gap(now);
+            self.busy.history.lock().note_gap(now, lost_core);
         }
         if over {
             self.busy.history.lock().note_miss();
-            LAST_WAS_HIT.store(false, Ordering::Relaxed);
+            LAST_PAID.store(false, Ordering::Relaxed);
             self.stop();
-        } else if polling.shares {
+        } else if polling.until_given == 0 {
+            polling.until_given = polling.between;
             std::thread::yield_now();
+            polling.last = Instant::now();
+            if polling.last - now > SLICE {
+                self.busy.history.lock().pause(polling.last);
+            }
         } else {
+            polling.until_given -= 1;
             std::hint::spin_loop();
         }
         !over
@@ -200,10 +216,15 @@ impl Wait<'_> {
         match &self.polling {
             Some(polling) => {
                 if now - polling.last > GAP {
-                    history.note_gap(now);
+                    history.note_gap(now, lost_core);
                 }
-                history.note_hit();
-                LAST_WAS_HIT.store(true, Ordering::Relaxed);
+                let paid = now - started <= self.busy.budget / LATE;
+                LAST_PAID.store(paid, Ordering::Relaxed);
+                if paid {
+                    history.note_hit();
+                } else {
+                    history.note_miss();
+                }
             }
             None => history.note_sleep(now - started <= self.busy.budget * SLEPT_BUDGETS),
         }
@@ -236,6 +257,7 @@ impl History {
         Self {
             short: 0,
             hits: 0,
+            calm: 0,
             skip: 0,
             next_skip: SKIP.0,
             last_gap: None,
@@ -275,9 +297,13 @@ impl History {
 
     const fn note_hit(&mut self) {
         self.short = self.short.saturating_add(1);
-        self.hits = self.hits.saturating_add(1);
-        if self.hits >= FORGIVEN {
-            self.next_skip = SKIP.0;
+        self.calm = self.calm.saturating_add(1);
+        self.hits += 1;
+        if self.hits == FORGIVEN {
+            self.hits = 0;
+            if self.next_skip > SKIP.0 {
+                self.next_skip /= 2;
+            }
         }
     }
 
@@ -297,19 +323,21 @@ impl History {
         };
     }
 
-    fn note_gap(&mut self, now: Instant) {
+    /// The clock stood still. `lost_core` says whether another thread had the core.
+    fn note_gap(&mut self, now: Instant, lost_core: impl FnOnce() -> bool) {
         let again = self.last_gap.is_some_and(|last| now - last < GAP_MEMORY);
         self.last_gap = Some(now);
-        if again {
+        if again && lost_core() {
             self.last_gap = None;
             self.pause(now);
         }
     }
 
     fn pause(&mut self, now: Instant) {
-        if self.resumes.is_none_or(|resumed| now > resumed + CALM) {
+        if self.calm >= CALM {
             self.next_pause = PAUSE.0;
         }
+        self.calm = 0;
         self.resumes = Some(now + self.next_pause);
         self.next_pause = (self.next_pause * 2).min(PAUSE.1);
         self.unchecked = 0;
@@ -353,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn misses_make_polls_rarer_and_hits_forgive_them() {
+    fn polls_in_vain_make_polls_rarer_and_those_that_pay_forgive_them() {
         let now = Instant::now();
         let mut history = warm();
         let sleeps_after_a_miss = |history: &mut History| {
@@ -374,6 +402,10 @@ mod tests {
         for _ in 0..FORGIVEN {
             history.note_hit();
         }
+        assert_eq!(sleeps_after_a_miss(&mut history), SKIP.1 / 2);
+        for _ in 0..FORGIVEN * SKIP.1 {
+            history.note_hit();
+        }
         assert_eq!(sleeps_after_a_miss(&mut history), SKIP.0);
     }
 
@@ -388,6 +420,15 @@ mod tests {
         assert!(!history.may_poll(resumed, || Cores::Wanted));
         assert!(!history.may_poll(resumed + PAUSE.0, || Cores::Free));
         assert!(history.may_poll(resumed + PAUSE.0 * 2, || Cores::Free));
+        // Polls that pay in between make the next pause a short one.
+        for _ in 0..CALM {
+            history.note_hit();
+        }
+        let again = resumed + PAUSE.1;
+        history.pause(again);
+        assert!(!history.may_poll(again + PAUSE.0 / 2, || Cores::Free));
+        history.unwatched = 0;
+        assert!(history.may_poll(again + PAUSE.0, || Cores::Free));
     }
 
     #[test]
@@ -404,12 +445,15 @@ mod tests {
     fn two_gaps_in_short_order_are_contention() {
         let start = Instant::now();
         let mut history = warm();
-        history.note_gap(start);
+        history.note_gap(start, || true);
         assert!(history.may_poll(start, || Cores::Free));
-        history.note_gap(start + GAP_MEMORY * 2);
-        assert!(history.may_poll(start + GAP_MEMORY * 2, || Cores::Free));
-        history.note_gap(start + GAP_MEMORY * 2 + GAP);
-        assert!(!history.may_poll(start + GAP_MEMORY * 2 + GAP, || Cores::Free));
+        let later = start + GAP_MEMORY * 2;
+        history.note_gap(later, || true);
+        assert!(history.may_poll(later, || Cores::Free));
+        history.note_gap(later + GAP, || false);
+        assert!(history.may_poll(later + GAP, || Cores::Free), "no thread");
+        history.note_gap(later + GAP * 2, || true);
+        assert!(!history.may_poll(later + GAP * 2, || Cores::Free));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// A thread that is kept waiting for a core for more than this part of the time has too little of it.
 const CROWDED: u32 = 10;
 /// Not if each of its waits is shorter than this: others keep a core for milliseconds. To be woken on a
-/// core that sleeps counts as waiting, too, and takes 60 us in a virtual machine.
-const WAKING: Duration = Duration::from_micros(200);
+/// core that sleeps counts as waiting, too, and takes up to 200 us in a virtual machine.
+const WAKING: Duration = Duration::from_micros(500);
 /// How long a look-up counts: it takes as long as a short call.
 const LOOK_MEMORY: Duration = Duration::from_millis(5);
 
@@ -27,7 +27,7 @@ pub(super) enum Cores {
 pub(super) fn cores() -> Cores {
     match usable_cores() {
         0 | 1 => Cores::One,
-        _ if is_crowded() => Cores::Wanted,
+        _ if is_crowded(LOOK_MEMORY).unwrap_or(false) => Cores::Wanted,
         _ => Cores::Free,
     }
 }
@@ -60,24 +60,29 @@ fn once(cell: &AtomicU32, count: impl FnOnce() -> u32) -> u32 {
     }
 }
 
-/// Whether others wanted the core of the calling thread lately. Where the kernel does not tell: no.
+/// Whether other threads had the core that the calling thread wanted. Where the kernel does not tell:
+/// yes.
+pub(super) fn lost_core() -> bool {
+    is_crowded(Duration::ZERO).unwrap_or(true)
+}
+
+/// Whether others wanted the core of the calling thread since it looked last, or what it found then, if
+/// that was within `memory`. `None` if the kernel does not tell.
 ///
 /// The number of threads that want to run would not do: the kernel counts some that went to sleep.
-fn is_crowded() -> bool {
+fn is_crowded(memory: Duration) -> Option<bool> {
     thread_local! {
         static LAST: Cell<Option<Look>> = const { Cell::new(None) };
     }
     let now = Instant::now();
     let last = LAST.get();
     if let Some(last) = last
-        && now.saturating_duration_since(last.at) < LOOK_MEMORY
+        && now.saturating_duration_since(last.at) < memory
     {
-        return last.crowded;
+        return Some(last.crowded);
     }
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat");
-    let Some(waits) = text.ok().and_then(|text| Waits::read(&text)) else {
-        return false;
-    };
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let waits = Waits::read(&text)?;
     let crowded = last.is_some_and(|last| {
         waits.are_long_since(last.waits, now.saturating_duration_since(last.at))
     });
@@ -86,7 +91,7 @@ fn is_crowded() -> bool {
         waits,
         crowded,
     }));
-    crowded
+    Some(crowded)
 }
 
 /// What a thread found when it looked whether its core is wanted.

@@ -58,7 +58,7 @@ DEFAULT_CONFIG: dict[str, Any] = {
     "sync_request_timeout": 30,  # None: no limit
     "endpoints_timeout": 3,  # how long a server lets a new connection take to authenticate
     # How long a wait for a message polls at most, where that is faster, before it sleeps. 0: never.
-    "busy_poll": 0.0002,
+    "busy_poll": 0.0005,
     # Noticing a peer that is gone, in seconds. None: not at all.
     "tcp_keepalive": 60,  # idle time after which the peer's system is probed
     "send_timeout": 300,  # how long the peer may take no byte, or leave bytes unacknowledged
