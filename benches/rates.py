@@ -20,7 +20,7 @@ import contenders as who
 from contenders import Contender
 from network import slow_link
 from peers import BenchError, Pair, placements, running
-from results import Key, Results
+from results import Answer, Key, Results
 from workloads import BULK, BUSY, CALLS, LINK, POOL, RUST, STRUCTURES, THREADS, Workload
 
 POLLING_KEY = "busy_poll"
@@ -38,6 +38,8 @@ class Part:
     placements: Sequence[str] = ("one core", "free")
     stretch: float = 1.0
     """How much longer than others its measurements are."""
+    turns: int = 1
+    """How often the contenders take turns: their sample is what they did in all of them."""
 
     def limited(self, largest: int) -> Part:
         """The part without transfers of more than so many MiB."""
@@ -63,7 +65,7 @@ PARTS = (
     Part("threads", THREADS, (who.OURS, who.RPYC, who.STOCK)),
     Part("pool", POOL, (*POOLED, who.RAW)),
     Part("rust", RUST, (*who.RUST, who.RAW), stretch=1.5),
-    Part("busy", BUSY, (who.OURS, QUIET, who.RPYC, who.RAW), ("tcp", "unix"), ("free",), stretch=3.0),
+    Part("busy", BUSY, (who.OURS, QUIET, who.RPYC, who.RAW), ("tcp", "unix"), ("free",), stretch=1.5, turns=8),
     Part("link", LINK, (who.OURS, who.RPYC, who.STOCK), placements=("free",)),
 )
 
@@ -114,23 +116,29 @@ def measure_cell(
             results.identities.setdefault(contender.name, pair.identities)
             pairs.append(pair)
         for workload in part.workloads:
-            for pair in list(pairs):
-                series = key(workload, pair.contender)
-                if series in results.missing:
-                    continue
-                try:
-                    measure_one(pair, workload, transport, span, series, results)
-                except BenchError as error:
-                    # The pair is lost for this round; in later rounds what failed is not tried again.
-                    results.missing[series] = str(error)
-                    results.note(str(error))
-                    pairs.remove(pair)
+            taken: dict[Key, list[Answer]] = {}
+            for _ in range(part.turns):
+                for pair in list(pairs):
+                    series = key(workload, pair.contender)
+                    if series in results.missing:
+                        continue
+                    try:
+                        answer = measure_one(pair, workload, transport, span, series, results)
+                    except BenchError as error:
+                        # The pair is lost for this round; in later rounds what failed is not tried again.
+                        results.missing[series] = str(error)
+                        results.note(str(error))
+                        pairs.remove(pair)
+                    else:
+                        taken.setdefault(series, []).extend(answer)
+            for series, answers in taken.items():
+                results.add_answers(series, workload, answers)
 
 
 def measure_one(
     pair: Pair, workload: Workload, transport: str, span: float, series: Key, results: Results
-) -> None:
-    """One sample, or the reason why there is none."""
+) -> list[Answer]:
+    """What the client answered; nothing if there is a reason why it can't, which is noted."""
     skips = pair.contender.skips
     unknown = pair.identities.get("client", {}).get("unknown_config")
     order = pair.contender.order(workload, span)
@@ -141,7 +149,11 @@ def measure_one(
     elif order is None:
         results.missing[series] = "nothing of the kind"
     else:
-        results.add_answer(series, workload, pair.ask(order, span))
+        answer = pair.ask(order, span)
+        if "missing" not in answer:
+            return [answer]
+        results.missing[series] = answer["missing"]
+    return []
 
 
 @contextmanager

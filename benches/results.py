@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from workloads import Workload
 
+Answer = dict[str, Any]
+"""What a client answers to an order: calls, seconds, and what else it has to say."""
+
 
 class Key(NamedTuple):
     """One series of samples."""
@@ -42,13 +45,13 @@ class Results:
         if extra:
             self.extras.setdefault(key, []).append(extra)
 
-    def add_answer(self, key: Key, workload: Workload, answer: dict[str, Any]) -> None:
-        """One more sample, from what a client answered."""
-        if "missing" in answer:
-            self.missing[key] = answer["missing"]
+    def add_answers(self, key: Key, workload: Workload, answers: list[Answer]) -> None:
+        """One more sample, from all that a client answered in a round; none if that is nothing."""
+        if not answers or key in self.missing:
             return
-        calls, seconds = answer.pop("calls"), answer.pop("seconds")
-        self.add(key, calls * workload.scale / seconds, **answer)
+        calls, seconds = (sum(answer[name] for answer in answers) for name in ("calls", "seconds"))
+        extra = {name: value for name, value in answers[-1].items() if name not in ("calls", "seconds")}
+        self.add(key, calls * workload.scale / seconds, **extra)
 
     def note(self, text: str) -> None:
         """Says something once."""

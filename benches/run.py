@@ -23,7 +23,7 @@ from contenders import ROOT
 from peers import BenchError, placements
 from rates import PARTS, measure
 from report import describe_machine, write
-from results import Results
+from results import Key, Results
 from targets import judge, targets
 
 COUNTS = ROOT / "bench-results" / "counts.md"
@@ -84,6 +84,11 @@ def main() -> int:
         "placements": {name: sorted(cpus) for name, cpus in placements().items()},
     }
     verdicts = [judge(target, results) for target in targets()]
+    if ceiling := results.ratio(*(Key("calls", "tcp", "one core", f"bare {name}", "rpyc") for name in ("method", "held"))):
+        results.note(
+            f"A stock server answers the frame of `conn.root.add(1, 2)` at {ceiling[0]:.3g} ±{ceiling[1]:.0%} of the rate of "
+            "that of a held call, if both come from a bare socket on its core: no client can do better than that there."
+        )
     name = "quick" if options.quick else "bench"
     counts = COUNTS.read_text() if COUNTS.exists() else ""
     print(write(options.output, name, machine | run, results, verdicts, counts))

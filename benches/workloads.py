@@ -35,6 +35,8 @@ CALLS = (
     Workload("held", "held call `f(1, 2)`", floor=(81, 16, 1)),
     Workload("method", "`conn.root.add(1, 2)`", floor=(79, 16, 1)),
     Workload("attribute", "`conn.root.value`", floor=(77, 16, 1)),
+    Workload("bare held", "the frame of `f(1, 2)`, from a bare socket"),
+    Workload("bare method", "the frame of `conn.root.add(1, 2)`, from a bare socket"),
     Workload("async300", "300 calls outstanding", floor=(81, 16, 300)),
     Workload("async5000", "5,000 calls outstanding", floor=(81, 16, 5000)),
     Workload("batch", "5,000 calls in a batch"),

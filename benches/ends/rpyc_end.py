@@ -35,6 +35,8 @@ from measuring import (
 from threads import Threads
 
 import rpyc
+from rpyc.core.consts import HANDLE_CALLATTR
+from rpyc.core.netref import syncreq
 from rpyc.utils.factory import unix_connect
 from rpyc.utils.server import ThreadedServer, ThreadPoolServer
 
@@ -142,6 +144,8 @@ def makers(conn: Any, connect: Callable[[], Any]) -> dict[str, Callable[[], Any]
         "held": lambda: calling(root.add),
         "method": lambda: Workload(repeated(lambda: conn.root.add(1, 2))),
         "attribute": lambda: Workload(repeated(lambda: conn.root.value)),
+        "bare held": lambda: bare(conn, partial(root.add, 1, 2)),
+        "bare method": lambda: bare(conn, partial(syncreq, root, HANDLE_CALLATTR, "add", (1, 2), ())),
         "async300": lambda: outstanding(conn, 300),
         "async5000": lambda: outstanding(conn, 5000),
         "batch": lambda: batched(conn),
@@ -165,6 +169,37 @@ def calling(add: Any) -> Workload:
     """Calls of a remote function that the client holds."""
     require(add(1, 2), 3)
     return Workload(repeated(lambda: add(1, 2)))
+
+
+def bare(conn: Any, call: Callable[[], int]) -> Workload:
+    """The frame of a call, past the package: sent and answered over its socket, what the server alone makes of it.
+
+    RPyC itself never sends the one frame that calls a method, but its servers know it.
+    """
+    if "rpyc._rpyc" in sys.modules:
+        raise Missing("nothing of the kind")
+    stream = conn._channel.stream
+    kind, write = type(stream), type(stream).write
+    sent: list[bytes] = []
+
+    def watch(self: Any, data: bytes) -> None:
+        sent.append(bytes(data))
+        write(self, data)
+
+    kind.write = watch
+    try:
+        require(call(), 3)
+    finally:
+        kind.write = write
+    (frame,) = sent
+    sock = stream.sock
+
+    def once(_held: object = call) -> None:
+        # What the frame names is released with the last proxy of it, so the call is kept.
+        sock.sendall(frame)
+        sock.recv(256)
+
+    return Workload(repeated(once))
 
 
 def outstanding(conn: Any, count: int) -> Workload:
