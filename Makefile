@@ -67,15 +67,13 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv rival build demo prepare built-tests built-models lint lint-benches deny public-api test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
+.PHONY: help venv rival build demo lint deny public-api test-rust test-python test-versions test counts counts-update bench bench-quick bench-publish wheel wheel-check clean loom fuzz stress soak asan
 
 # Long, and about the engine and the rules, which no version of Python changes: run with one version only.
 ANY_VERSION := $(addprefix tests/python/test_, $(addsuffix .py, fault_matrix heartbeat hostile_limits parity policy_matrix ssh stress))
 
 # The versions of Python that the package supports; those found are tested.
 VERSIONS := 3.10 3.11 3.12 3.13
-OTHER_VERSIONS := $(filter-out $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),$(VERSIONS))
-VERSION_STAMPS := $(patsubst %,build/py%/.installed,$(OTHER_VERSIONS))
 
 # Another package must not slip in before the ones installed here.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV RPYC_BIND_THREADS
@@ -95,29 +93,17 @@ build: $(INSTALLED_STAMP) ## the extension, in release mode, installed into .ven
 demo: $(INSTALLED_STAMP) ## a tour: a server process and a client that drives it
 	@$(BIN)/python examples/python/demo.py
 
-test: prepare lint test-rust test-python test-versions counts wheel-check ## everything: lints, Rust, Python and its other versions, wheel
+test: lint test-rust test-python test-versions counts wheel-check ## everything: lints, Rust, Python and its other versions, wheel
 	@echo "make test: all passed"
 
-# One lane has only cargo in it, the other the environments and the extensions: each often has work for one core only. The
-# lint and the tests then find everything built.
-prepare: ## everything that the lint and the tests need to be built, in two lanes
-	@$(MAKE) --no-print-directory built-tests built-models lint-benches & \
-	crates=$$!; \
-	trap 'kill $$crates' INT TERM; \
-	$(MAKE) --no-print-directory $(INSTALLED_STAMP) $(RIVAL_STAMP) $(VERSION_STAMPS) || { kill $$crates; exit 1; }; \
-	wait $$crates
-
-built-tests:
-	$(RUST_TESTS) --quiet --no-run
-
-built-models:
-	$(MODELS) --quiet --no-run
-
-lint: $(INSTALLED_STAMP) lint-benches ## formatting, clippy, rustdoc, mypy, stubtest, ruff
-	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \
+lint: $(INSTALLED_STAMP) ## formatting, clippy, rustdoc, mypy, stubtest, ruff
+	@if cargo fmt --version >/dev/null 2>&1; then \
+		cargo fmt --all --check; cargo fmt $(FLOOR_CRATE) --check; cargo fmt $(RUST_BENCH_CRATE) --check; \
 	else echo "lint: cargo fmt is not installed, formatting not checked"; fi
 	@if cargo clippy --version >/dev/null 2>&1; then \
 		cargo clippy --workspace --all-targets --features rpyc/tokio,rpyc/tls -- -D warnings; \
+		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
+		cargo clippy $(RUST_BENCH_CRATE) --target-dir target/rust-bench -- -D warnings; \
 	else echo "lint: cargo clippy is not installed, Rust lints not checked"; fi
 	RUSTDOCFLAGS="-D warnings" cargo doc -q --no-deps -p rpyc -p rpyc-macros -p rpyc-proto --features rpyc/tokio,rpyc/tls
 	$(BIN)/mypy
@@ -125,13 +111,6 @@ lint: $(INSTALLED_STAMP) lint-benches ## formatting, clippy, rustdoc, mypy, stub
 	$(BIN)/ruff check .
 	@if command -v cargo-deny >/dev/null 2>&1; then $(DENY_CHECK); \
 	else echo "lint: cargo-deny is not installed, licences and sources not checked (make deny installs it)"; fi
-
-lint-benches:
-	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt $(FLOOR_CRATE) --check; cargo fmt $(RUST_BENCH_CRATE) --check; fi
-	@if cargo clippy --version >/dev/null 2>&1; then \
-		cargo clippy $(FLOOR_CRATE) --target-dir target/floor -- -D warnings; \
-		cargo clippy $(RUST_BENCH_CRATE) --target-dir target/rust-bench -- -D warnings; \
-	fi
 
 # A tool of 400 crates, two minutes to build: so it is not a part of `make lint` where it is not there already.
 deny: ## licences, sources and duplicates of the dependencies (deny.toml); builds cargo-deny first
@@ -197,12 +176,27 @@ counts-update: $(INSTALLED_STAMP) ## record them anew: make counts-update REASON
 	$(call need_counters)
 	@$(BIN)/python benches/counts.py --update "$(REASON)"
 
-test-versions: $(RIVAL_STAMP) $(VERSION_STAMPS) ## the Python tests with the other supported versions of Python
-	@for version in $(OTHER_VERSIONS); do \
-		if [ -e build/py$$version/.installed ]; then \
-			echo "test-versions: $$(build/py$$version/bin/python --version)"; \
-			build/py$$version/bin/$(PYTEST) tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
-		else echo "test-versions: no usable python$$version here, not tested"; fi; \
+# The extension is built for each version, and the Python tests run with it.
+test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other supported versions of Python
+	@tested=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in $(VERSIONS); do \
+		folder=build/py$$version; \
+		if [ $$version = $$tested ]; then continue; fi; \
+		for python in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python none; do \
+			if $$python -c 'import venv, ensurepip' >/dev/null 2>&1; then break; fi; \
+		done; \
+		if [ $$python = none ]; then \
+			echo "test-versions: no usable python$$version here, not tested"; continue; \
+		fi; \
+		echo "test-versions: $$python"; \
+		[ -e $$folder/.tools ] || { \
+			rm -rf $$folder; $$python -m venv $$folder; \
+			$$folder/bin/python -m pip install $(PIP_FLAGS) -r requirements-test.txt; touch $$folder/.tools; }; \
+		rm -rf $$folder/dist; \
+		PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --profile versions --target-dir target/versions \
+			--interpreter $$folder/bin/python --out $$folder/dist; \
+		$$folder/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps $$folder/dist/*.whl; \
+		$$folder/bin/$(PYTEST) tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
 	done
 
 bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
@@ -236,23 +230,6 @@ $(TOOLS_STAMP): requirements-dev.txt requirements-test.txt
 	@echo "installing the tools of requirements-dev.txt into $(VENV)"
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt
 	@touch $@
-
-# The extension for another version of Python, with what its tests need. Where that Python is not found, nothing is made.
-build/py%/.installed: $(TOOLS_STAMP) $(SOURCES)
-	@for python in python$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$*.*/bin/python none; do \
-		if $$python -c 'import venv, ensurepip' >/dev/null 2>&1; then break; fi; \
-	done; \
-	if [ $$python = none ]; then exit; fi; \
-	echo "building and installing the extension for $$python"; \
-	folder=build/py$*; \
-	[ -e $$folder/.tools ] || { \
-		rm -rf $$folder; $$python -m venv $$folder; \
-		$$folder/bin/python -m pip install $(PIP_FLAGS) -r requirements-test.txt; touch $$folder/.tools; }; \
-	rm -rf $$folder/dist; \
-	PYO3_PYTHON=$$PWD/$$folder/bin/python $(BIN)/maturin build --quiet --profile versions --target-dir target/versions \
-		--interpreter $$folder/bin/python --out $$folder/dist; \
-	$$folder/bin/python -m pip install $(PIP_FLAGS) --force-reinstall --no-deps $$folder/dist/*.whl; \
-	touch $@
 
 $(RIVAL_STAMP): Makefile
 	$(call new_venv,$(RIVAL))
