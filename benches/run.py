@@ -87,7 +87,7 @@ def main() -> int:
     if ceiling := results.ratio(*(Key("calls", "tcp", "one core", f"bare {name}", "rpyc") for name in ("method", "held"))):
         results.note(
             f"A stock server answers the frame of `conn.root.add(1, 2)` at {ceiling[0]:.3g} ±{ceiling[1]:.0%} of the rate of "
-            "that of a held call, if both come from a bare socket on its core: no client can do better than that there."
+            "that of a held call, if both come from a bare socket on its core: so much of the difference is not the client's."
         )
     name = "quick" if options.quick else "bench"
     counts = COUNTS.read_text() if COUNTS.exists() else ""

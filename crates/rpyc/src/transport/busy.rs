@@ -14,9 +14,9 @@
 //!   where waking takes long, sleeping instead of the next one would bring the next delay.
 //!   A new connection begins as if it had had short waits, if the last poll in the process paid.
 //! * *The budget is long* beside a short call, because that call is not all that a wait lasts. If the
-//!   peer sleeps, the wait takes its wake-up as well, and if both sleep, two; one takes 5 us on bare
-//!   metal, and from 50 us to more than 200 us in a virtual machine, by the minute. A budget below
-//!   that would never bring anything, and both sides would go on sleeping for ever.
+//!   peer sleeps, the wait takes its wake-up as well, and if both sleep, two; in a virtual machine one
+//!   takes from 50 us to more than 200 us, by the minute. A budget below that would never bring
+//!   anything, and both sides would go on sleeping for ever.
 //! * *Contention ends it.* Before polling begins, and now and then, the kernel is asked for how long
 //!   it has kept the thread waiting for a core: for little of the time. Besides, who polls reads the
 //!   clock each time round. A gap between two readings means that somebody else had the core
