@@ -199,7 +199,7 @@ test-versions: $(TOOLS_STAMP) $(RIVAL_STAMP) ## the Python tests with the other 
 		$$folder/bin/$(PYTEST) tests/python $(addprefix --ignore=,$(ANY_VERSION)); \
 	done
 
-bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 12 minutes; bench-results/
+bench: $(INSTALLED_STAMP) $(BENCH_STAMP) $(FLOOR) $(RUST_BENCH) ## beside RPyC 6.0.2, others and raw sockets, about 25 minutes; bench-results/
 	$(call need_counters)
 	-@$(BIN)/python benches/counts.py >/dev/null # its report becomes a part of the one that follows
 	@$(BIN)/python benches/run.py

@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,10 @@ from network import slow_link
 from peers import BenchError, Pair, placements, running
 from results import Answer, Key, Results
 from workloads import BULK, BUSY, CALLS, LINK, POOL, RUST, STRUCTURES, THREADS, Workload
+
+SETTLE = 0.15
+"""Seconds from the start of the last process to the first measurement. The core is not free at once: whoever came first
+had a tenth of its rate."""
 
 POLLING_KEY = "busy_poll"
 """The key of the configuration that limits busy polling, in seconds; 0 turns it off."""
@@ -41,11 +46,12 @@ class Part:
     turns: int = 1
     """How often the contenders take turns: their sample is what they did in all of them."""
 
-    def limited(self, largest: int) -> Part:
-        """The part without transfers of more than so many MiB."""
+    def limited(self, largest: int, turns: int) -> Part:
+        """The part without transfers of more than so many MiB, and with so many turns at most."""
+        part = replace(self, turns=min(self.turns, turns))
         if self.name != "bulk":
-            return self
-        return replace(self, workloads=[workload for workload in self.workloads if workload.scale <= largest])
+            return part
+        return replace(part, workloads=[workload for workload in self.workloads if workload.scale <= largest])
 
 
 QUIET = replace(who.OURS, name="quiet", title="ours, no polling", client_words=("--config", f'{{"{POLLING_KEY}": 0}}'))
@@ -115,6 +121,7 @@ def measure_cell(
                 continue
             results.identities.setdefault(contender.name, pair.identities)
             pairs.append(pair)
+        time.sleep(SETTLE)
         for workload in part.workloads:
             taken: dict[Key, list[Answer]] = {}
             for _ in range(part.turns):
@@ -129,16 +136,18 @@ def measure_cell(
                         results.missing[series] = str(error)
                         results.note(str(error))
                         pairs.remove(pair)
-                    else:
-                        taken.setdefault(series, []).extend(answer)
+                        taken.pop(series, None)
+                        continue
+                    if answer is not None:
+                        taken.setdefault(series, []).append(answer)
             for series, answers in taken.items():
                 results.add_answers(series, workload, answers)
 
 
 def measure_one(
     pair: Pair, workload: Workload, transport: str, span: float, series: Key, results: Results
-) -> list[Answer]:
-    """What the client answered; nothing if there is a reason why it can't, which is noted."""
+) -> Answer | None:
+    """What the client answered, or None if there is a reason why it can't, which is noted."""
     skips = pair.contender.skips
     unknown = pair.identities.get("client", {}).get("unknown_config")
     order = pair.contender.order(workload, span)
@@ -151,9 +160,9 @@ def measure_one(
     else:
         answer = pair.ask(order, span)
         if "missing" not in answer:
-            return [answer]
+            return answer
         results.missing[series] = answer["missing"]
-    return []
+    return None
 
 
 @contextmanager

@@ -46,9 +46,7 @@ class Results:
             self.extras.setdefault(key, []).append(extra)
 
     def add_answers(self, key: Key, workload: Workload, answers: list[Answer]) -> None:
-        """One more sample, from all that a client answered in a round; none if that is nothing."""
-        if not answers or key in self.missing:
-            return
+        """One more sample, from all that a client answered in a round."""
         calls, seconds = (sum(answer[name] for answer in answers) for name in ("calls", "seconds"))
         extra = {name: value for name, value in answers[-1].items() if name not in ("calls", "seconds")}
         self.add(key, calls * workload.scale / seconds, **extra)

@@ -29,7 +29,7 @@ IMPORT = "import time; t = time.perf_counter(); import rpyc; print(time.perf_cou
 IMPORTS = 5
 """Processes a round."""
 
-TIMES = 4
+TIMES = 2
 """Times a workload is done to count its frames: what one time leaves to be released is counted with the next."""
 
 
@@ -102,7 +102,7 @@ def frames(results: Results) -> None:
 
             with fresh(contender, via) as pair:
                 # Instances are received once: their class is to be new.
-                workload, warm, times = (name, 2, TIMES) if name != "instances" else ("first instances", 0, 1)
+                workload, warm, times = (name, 1, TIMES) if name != "instances" else ("first instances", 0, 1)
                 pair.ask(order(workload, warm))
                 before = relays[0].frames
                 answer = pair.ask(order(workload, times))

@@ -149,7 +149,7 @@ impl BusyPoll {
                 last: now,
                 end: now + budget,
                 until_given: 0,
-                between: if history.shares { 0 } else { LOOKS - 1 },
+                between: history.looks_between(),
             });
         }
         wait
@@ -175,6 +175,19 @@ struct Polling {
     between: u32,
 }
 
+impl Polling {
+    /// Whether the core is given away before the next look.
+    const fn gives_core(&mut self) -> bool {
+        let now = self.until_given == 0;
+        self.until_given = if now {
+            self.between
+        } else {
+            self.until_given - 1
+        };
+        now
+    }
+}
+
 impl Wait<'_> {
     /// Whether to look once more without sleeping.
     pub(super) fn polls(&mut self) -> bool {
@@ -192,15 +205,12 @@ impl Wait<'_> {
             self.busy.history.lock().note_miss();
             LAST_PAID.store(false, Ordering::Relaxed);
             self.stop();
-        } else if polling.until_given == 0 {
-            polling.until_given = polling.between;
+        } else if polling.gives_core() {
             std::thread::yield_now();
             polling.last = Instant::now();
-            if polling.last - now > SLICE {
-                self.busy.history.lock().pause(polling.last);
-            }
+            let away = polling.last - now;
+            self.busy.history.lock().note_given(polling.last, away);
         } else {
-            polling.until_given -= 1;
             std::hint::spin_loop();
         }
         !over
@@ -295,6 +305,11 @@ impl History {
         true
     }
 
+    /// Looks after which the core is given away.
+    const fn looks_between(&self) -> u32 {
+        if self.shares { 0 } else { LOOKS - 1 }
+    }
+
     const fn note_hit(&mut self) {
         self.short = self.short.saturating_add(1);
         self.calm = self.calm.saturating_add(1);
@@ -321,6 +336,13 @@ impl History {
         } else {
             0
         };
+    }
+
+    /// The core was given away for so long.
+    fn note_given(&mut self, now: Instant, away: Duration) {
+        if away > SLICE {
+            self.pause(now);
+        }
     }
 
     /// The clock stood still. `lost_core` says whether another thread had the core.
@@ -442,17 +464,48 @@ mod tests {
     }
 
     #[test]
-    fn two_gaps_in_short_order_are_contention() {
+    fn the_core_is_given_away_before_the_first_look_and_now_and_then() {
+        let now = Instant::now();
+        let mut history = warm();
+        let given = |history: &History| {
+            let mut polling = Polling {
+                last: now,
+                end: now,
+                until_given: 0,
+                between: history.looks_between(),
+            };
+            (0..=LOOKS).filter(|_| polling.gives_core()).count()
+        };
+        assert!(history.may_poll(now, || Cores::Free));
+        assert_eq!(given(&history), 2, "the first and the last of nine");
+        history.unchecked = 0;
+        assert!(history.may_poll(now, || Cores::One));
+        assert_eq!(given(&history), LOOKS as usize + 1);
+    }
+
+    #[test]
+    fn a_core_that_is_away_for_a_time_slice_is_contention() {
         let start = Instant::now();
         let mut history = warm();
-        history.note_gap(start, || true);
+        history.note_given(start, SLICE);
+        assert!(history.may_poll(start, || Cores::Free));
+        history.note_given(start, SLICE * 3);
+        assert!(!history.may_poll(start + PAUSE.0 / 2, || Cores::Free));
+    }
+
+    #[test]
+    fn two_gaps_in_short_order_are_contention() {
+        let (by_a_thread, by_another_machine) = (|| true, || false);
+        let start = Instant::now();
+        let mut history = warm();
+        history.note_gap(start, by_a_thread);
         assert!(history.may_poll(start, || Cores::Free));
         let later = start + GAP_MEMORY * 2;
-        history.note_gap(later, || true);
+        history.note_gap(later, by_a_thread);
         assert!(history.may_poll(later, || Cores::Free));
-        history.note_gap(later + GAP, || false);
-        assert!(history.may_poll(later + GAP, || Cores::Free), "no thread");
-        history.note_gap(later + GAP * 2, || true);
+        history.note_gap(later + GAP, by_another_machine);
+        assert!(history.may_poll(later + GAP, || Cores::Free));
+        history.note_gap(later + GAP * 2, by_a_thread);
         assert!(!history.may_poll(later + GAP * 2, || Cores::Free));
     }
 
